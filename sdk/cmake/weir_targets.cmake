@@ -1,0 +1,62 @@
+# How targets are made here. A layer or room sees only the folders it names: its include path holds
+# links to those and nothing else, so a wrong arrow is a compile error.
+
+# weir_layer(<name> SOURCES ... [LAYERS ...] [LIBRARIES ...]): sdk/src/<name>, included as "<name>/x.h".
+function(weir_layer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LAYERS;LIBRARIES" ${ARGN})
+  set(links "${CMAKE_BINARY_DIR}/layers/${name}")
+  file(MAKE_DIRECTORY "${links}")
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/sdk/src/${name}" "${links}/${name}" SYMBOLIC)
+  list(TRANSFORM arg_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/sdk/src/${name}/")
+  add_library(weir_layer_${name} OBJECT ${arg_SOURCES})
+  target_include_directories(weir_layer_${name} PUBLIC
+    "${links}" "${PROJECT_SOURCE_DIR}/sdk/include")
+  foreach(layer IN LISTS arg_LAYERS)
+    target_include_directories(weir_layer_${name} PUBLIC "${CMAKE_BINARY_DIR}/layers/${layer}")
+  endforeach()
+  target_link_libraries(weir_layer_${name} PUBLIC ${arg_LIBRARIES} PRIVATE weir_compile_options)
+endfunction()
+
+# weir_builtin(<kind>/<type-name> SOURCES ...): the built-in plugin of that YAML type. It sees public headers only.
+function(weir_builtin folder)
+  cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
+  list(TRANSFORM arg_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/plugins/${folder}/")
+  target_sources(weir_builtins PRIVATE ${arg_SOURCES})
+endfunction()
+
+# weir_app(<folder> <executable> SOURCES ... [LIBRARIES ...])
+function(weir_app folder executable)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+  list(TRANSFORM arg_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/apps/${folder}/")
+  add_executable(${executable} ${arg_SOURCES})
+  target_link_libraries(${executable} PRIVATE ${arg_LIBRARIES} weir_compile_options)
+  install(TARGETS ${executable} RUNTIME DESTINATION bin)
+endfunction()
+
+# weir_test(<name> SOURCES ... [LIBRARIES ...] [LABELS ...]): one GoogleTest program; each case is a ctest test.
+function(weir_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gmock GTest::gtest_main weir_compile_options)
+  target_compile_definitions(${name} PRIVATE WEIR_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    WEIR_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS "${arg_LABELS};unit" TIMEOUT 120)
+endfunction()
+
+# weir_fuzz(<name> SOURCES ... [LIBRARIES ...]): a libFuzzer target; its seeds lie in tests/fuzz/corpus/<name>.
+function(weir_fuzz name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} weir_compile_options)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  add_test(NAME fuzz.${name} COMMAND ${name} -runs=20000 -max_total_time=60
+    "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+endfunction()
+
+# weir_bench(<name> SOURCES ... [LIBRARIES ...]): a Google Benchmark program.
+function(weir_bench name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} benchmark::benchmark_main weir_compile_options)
+endfunction()
