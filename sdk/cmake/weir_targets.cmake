@@ -17,11 +17,49 @@ function(weir_layer name)
   target_link_libraries(weir_layer_${name} PUBLIC ${arg_LIBRARIES} PRIVATE weir_compile_options)
 endfunction()
 
-# weir_builtin(<kind>/<type-name> SOURCES ...): the built-in plugin of that YAML type. It sees public headers only.
+# weir_builtin(<kind>/<type-name> SOURCES ...): the built-in plugin of that YAML type. It sees public
+# headers only; its params.schema.json is "params_schema.h" to it (kParamsSchema), and its WEIR_PLUGIN
+# gets a symbol of its own that the generated list of built-ins names.
 function(weir_builtin folder)
   cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
+  get_filename_component(type ${folder} NAME)
+  string(REPLACE "-" "_" symbol ${type})
+  set(schema_dir "${CMAKE_BINARY_DIR}/plugins/${folder}")
+  set(schema_file "${PROJECT_SOURCE_DIR}/plugins/${folder}/params.schema.json")
+  file(READ "${schema_file}" schema)
+  file(CONFIGURE OUTPUT "${schema_dir}/params_schema.h" @ONLY CONTENT
+    "#pragma once\ninline constexpr char kParamsSchema[] = R\"schema(@schema@)schema\";\n")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${schema_file}")
   list(TRANSFORM arg_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/plugins/${folder}/")
   target_sources(weir_builtins PRIVATE ${arg_SOURCES})
+  set_source_files_properties(${arg_SOURCES} PROPERTIES
+    COMPILE_DEFINITIONS "WEIR_PLUGIN_SYMBOL=weir_builtin_${symbol}" INCLUDE_DIRECTORIES "${schema_dir}")
+  set_property(GLOBAL APPEND PROPERTY WEIR_BUILTINS ${symbol})
+endfunction()
+
+# weir_write_builtins(): writes the list of built-ins, after the last weir_builtin().
+function(weir_write_builtins)
+  get_property(symbols GLOBAL PROPERTY WEIR_BUILTINS)
+  set(declarations "")
+  set(entries "")
+  foreach(symbol IN LISTS symbols)
+    string(APPEND declarations "extern \"C\" const weir_module* weir_builtin_${symbol}();\n")
+    string(APPEND entries "    weir_builtin_${symbol},\n")
+  endforeach()
+  file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/plugins/builtins.cc" @ONLY CONTENT
+"// Generated from the weir_builtin() calls in plugins/CMakeLists.txt.
+#include \"builtins.h\"
+
+@declarations@
+namespace weir::internal {
+namespace {
+constexpr weir_plugin_module_fn kBuiltins[] = {
+@entries@};
+}  // namespace
+std::span<const weir_plugin_module_fn> Builtins() noexcept { return kBuiltins; }
+}  // namespace weir::internal
+")
+  target_sources(weir_builtins PRIVATE "${CMAKE_BINARY_DIR}/plugins/builtins.cc")
 endfunction()
 
 # weir_app(<folder> <executable> SOURCES ... [LIBRARIES ...])

@@ -1,0 +1,25 @@
+#include <algorithm>
+
+#include "params_schema.h"
+#include "weir/plugin/scorer.h"
+
+namespace {
+
+using weir::plugin::Batch;
+using weir::plugin::Request;
+
+class QueueScorer {
+ public:
+  void Score(const Request&, const Batch& batch, double* score) const {
+    const auto waiting = batch.waiting_requests();
+    const auto [low, high] = std::minmax_element(waiting.begin(), waiting.end());
+    const double span = static_cast<double>(*high) - *low;
+    for (uint32_t i = 0; i < batch.count(); ++i) {
+      score[i] = span == 0 ? 1.0 : (*high - waiting[i]) / span;
+    }
+  }
+};
+
+}  // namespace
+
+WEIR_PLUGIN(module) { module.AddScorer<QueueScorer>("queue-scorer").Schema(kParamsSchema).Beta(); }
