@@ -24,6 +24,28 @@ class Mask {
   uint32_t count_;
 };
 
+// A set of label values as the numbers of one batch, at most kLabelValuesMax. [hot]
+inline constexpr uint32_t kLabelValuesMax = 64;
+class LabelValues {
+ public:
+  // Texts is a range of std::string or std::string_view. REQUIRES: at most kLabelValuesMax of them.
+  template <class Texts>
+  LabelValues(const Batch& batch, const Texts& texts) noexcept {
+    for (const auto& text : texts) numbers_[count_++] = batch.intern(text);
+  }
+  // False for WEIR_LABEL_ABSENT.
+  bool contains(uint32_t label) const noexcept {
+    for (uint32_t i = 0; i < count_; ++i) {
+      if (numbers_[i] == label) return true;
+    }
+    return false;
+  }
+
+ private:
+  uint32_t numbers_[kLabelValuesMax];
+  uint32_t count_ = 0;
+};
+
 // T has: void Apply(const Request& request, const Batch& batch, Mask keep) const.
 // Drops endpoints from `keep`, which is preset with those that earlier filters left. The batch
 // holds all candidates. [hot, concurrent]

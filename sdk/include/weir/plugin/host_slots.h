@@ -5,7 +5,8 @@
 /* Text for the host's log, at most 1 KiB, cut beyond. Not for hot calls. [control, concurrent] */
 WEIR_SLOT(void, log, (const weir_host* host, uint32_t level, weir_str text))
 
-/* Parameters. A path is keys and array indices joined with '/', e.g. "matchExpressions/0/key".
+/* Parameters. A path is keys and array indices joined with '/', e.g. "matchExpressions/0/key"; in a
+ * key, '~' is written ~0 and '/' is written ~1, as in JSON Pointer.
  * Getters return 1 and store the value, or return 0 and leave *value alone if the path is absent or
  * null; a value of another type also returns 0 and makes create fail with a text that names it.
  * [control] */

@@ -102,6 +102,31 @@ class Params {
     }
     return values;
   }
+  // The object at path as key and text of each member, in order.
+  std::vector<std::pair<std::string, std::string>> string_map(std::string_view path) const {
+    std::vector<std::pair<std::string, std::string>> members;
+    const uint64_t size = count(path);
+    for (uint64_t i = 0; i < size; ++i) {
+      std::string name = key(path, i);
+      std::string value = string(std::string(path) + "/" + EscapeKey(name));
+      members.emplace_back(std::move(name), std::move(value));
+    }
+    return members;
+  }
+  // A key as it stands in a path: '~' as ~0, '/' as ~1.
+  static std::string EscapeKey(std::string_view key) {
+    std::string escaped;
+    for (const char letter : key) {
+      if (letter == '~') {
+        escaped += "~0";
+      } else if (letter == '/') {
+        escaped += "~1";
+      } else {
+        escaped += letter;
+      }
+    }
+    return escaped;
+  }
   std::string_view instance_name() const { return View(params_->instance_name); }
   void Log(uint32_t level, std::string_view text) const {
     params_->host->log(params_->host, level, Str(text));
