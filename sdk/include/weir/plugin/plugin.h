@@ -80,13 +80,17 @@ class Params {
   uint64_t count(std::string_view path) const {
     return params_->host->param_count(params_, Str(path));
   }
+  // True if the object that the path leads into has this member, also if it is null.
   bool has(std::string_view path) const {
-    weir_str text;
-    double number;
-    int32_t boolean;
-    return params_->host->param_number(params_, Str(path), &number) != 0 ||
-           params_->host->param_string(params_, Str(path), &text) != 0 ||
-           params_->host->param_boolean(params_, Str(path), &boolean) != 0 || count(path) != 0;
+    const size_t slash = path.rfind('/');
+    const bool nested = slash != std::string_view::npos;
+    const std::string_view parent = nested ? path.substr(0, slash) : std::string_view();
+    const std::string_view name = nested ? path.substr(slash + 1) : path;
+    const uint64_t size = count(parent);
+    for (uint64_t i = 0; i < size; ++i) {
+      if (EscapeKey(key(parent, i)) == name) return true;
+    }
+    return false;
   }
   // Name of a member of the object at path. REQUIRES: index < count(path)
   std::string key(std::string_view path, uint64_t index) const {
