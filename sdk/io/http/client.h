@@ -18,6 +18,7 @@ namespace weir::io {
 
 class ClientConnection;
 class HttpCall;
+class HttpClient;
 class TlsContext;
 
 inline constexpr uint32_t kRequestHeadBytesMax = 16 * 1024;
