@@ -256,7 +256,7 @@ absl::StatusOr<YAML::Node> FindList(std::string_view text, std::string_view path
 }
 
 std::string InUse(size_t count) {
-  if (count == 0) return "; no endpoint is in use";
+  if (count == 0) return "";
   if (count == 1) return "; the other endpoint is in use";
   return absl::StrCat("; the other ", count, " endpoints are in use");
 }

@@ -127,8 +127,8 @@ TEST(MetricSpecTest, ReadsLabels) {
 }
 
 TEST(MetricSpecTest, RefusesWhatItCannotMatch) {
-  for (const char* text : {"", "1a", "a b", "a{", "a}", "a{x}", "a{x!=y}", "a{=y}",
-                           "a{x=\"y}", "a{x=y}z", "a{x=y,,z=1}", "a-b", "a{x:y=1}"}) {
+  for (const char* text : {"", "1a", "a b", "a{", "a}", "a{x}", "a{x!=y}", "a{=y}", "a{x=\"y}",
+                           "a{x=y}z", "a{x=y,,z=1}", "a-b", "a{x:y=1}"}) {
     EXPECT_FALSE(ParseMetricSpec(text).ok()) << text;
   }
   std::string labels;
