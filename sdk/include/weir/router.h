@@ -41,6 +41,7 @@ struct RouterStats {
   uint64_t decisions_all_dropped = 0;  // filters left nothing
   uint64_t flights_begun = 0;
   uint64_t flights_ended = 0;
+  uint64_t flights_refused = 0;         // above kFlightsMax
   uint64_t memory_bytes = 0;  // decision states and flights held for reuse
   std::vector<Plugin> plugins;
 };
@@ -84,11 +85,10 @@ class Router {
   // The pure form: same inputs, same plugin memory, same answer.
   absl::StatusOr<Decision> Decide(const Request& request, const DecideInputs& inputs) const;
 
-  // Counts the request as in flight on the decision's targets, until the flight ends. `request` is
-  // the one that was decided. [hot, concurrent]
-  Flight Begin(const Decision& decision, const Request& request) const;
-  // The same for a request that `served`, a fallback, took over.
-  Flight Begin(const Decision& decision, const Request& request, uint32_t target_index) const;
+  // Counts the request as in flight on targets()[target_index] until the flight ends: 0 for the
+  // primary, another if a fallback took over. Empty, and counted in stats, above kFlightsMax.
+  // REQUIRES: the request that was decided is still alive. [hot, concurrent]
+  Flight Begin(const Decision& decision, uint32_t target_index = 0) const;
 
   // Keeps the decision among the last decisions_kept, for RecentDecisions. [hot, concurrent]
   void Record(Decision decision) const;

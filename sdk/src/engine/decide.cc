@@ -1,0 +1,444 @@
+// One decision, from request and snapshot to targets. Everything here is [hot].
+#include <algorithm>
+#include <cstring>
+
+#include "engine/engine.h"
+#include "sched/columns.h"
+
+namespace weir::internal {
+namespace {
+
+weir_str Str(std::string_view text) { return {text.data(), text.size()}; }
+
+std::string_view Copy(std::string_view text, Arena& arena) {
+  char* copy = arena.AllocateArray<char>(text.size());
+  if (copy == nullptr) return {};
+  std::memcpy(copy, text.data(), text.size());
+  return {copy, text.size()};
+}
+
+constexpr std::string_view kDestinationHeader = "x-gateway-destination-endpoint";
+
+}  // namespace
+
+Code Engine::Run(const Request& request, DecisionState& state) noexcept {
+  const uint32_t count = state.snapshot->count();
+  if (count == 0) return Code::kUnavailable;
+  if (!PrepareRequest(request, state) || !PrepareBatch(state) || !Produce(state)) {
+    return Code::kResourceExhausted;
+  }
+  if (const Code code = RunProfiles(state); code != Code::kOk) return code;
+  return Conclude(state) ? Code::kOk : Code::kResourceExhausted;
+}
+
+bool Engine::PrepareRequest(const Request& request, DecisionState& state) noexcept {
+  Arena& arena = state.arena;
+  auto* headers = arena.AllocateArray<weir_header>(request.headers.size());
+  state.prompts = arena.AllocateArray<weir_prompt>(request.prompts.size());
+  if (headers == nullptr || state.prompts == nullptr) return false;
+  for (size_t i = 0; i < request.headers.size(); ++i) {
+    headers[i] = {Str(request.headers[i].name), Str(request.headers[i].value)};
+  }
+  for (size_t p = 0; p < request.prompts.size(); ++p) {
+    const Prompt& prompt = request.prompts[p];
+    auto* parts = arena.AllocateArray<weir_part>(prompt.parts.size());
+    if (parts == nullptr) return false;
+    for (size_t i = 0; i < prompt.parts.size(); ++i) {
+      parts[i] = {static_cast<uint32_t>(prompt.parts[i].kind), 0, Str(prompt.parts[i].bytes)};
+    }
+    state.prompts[p] = {parts, prompt.parts.size(),
+                        prompt.tokens.empty() ? nullptr : prompt.tokens.data(),
+                        prompt.tokens.size()};
+  }
+  state.request_id = Copy(request.id, arena);
+  state.model = Copy(request.model, arena);
+  state.request = {sizeof(weir_request),
+                   static_cast<uint32_t>(request.api),
+                   request.stream ? uint32_t{WEIR_REQUEST_STREAM} : 0u,
+                   request.priority,
+                   Str(request.id),
+                   Str(request.model),
+                   Str(request.cache_salt),
+                   Str(request.fairness_id),
+                   request.max_output_tokens.value_or(-1),
+                   request.size_bytes,
+                   headers,
+                   request.headers.size(),
+                   state.prompts,
+                   request.prompts.size()};
+  return true;
+}
+
+bool Engine::PrepareBatch(DecisionState& state) noexcept {
+  const Snapshot& snapshot = *state.snapshot;
+  const uint32_t count = snapshot.count();
+  Arena& arena = state.arena;
+  state.waiting = arena.AllocateArray<uint32_t>(count);
+  state.running = arena.AllocateArray<uint32_t>(count);
+  state.kv_used = arena.AllocateArray<float>(count);
+  state.sample_age_ms = arena.AllocateArray<uint32_t>(count);
+  state.unseen = arena.AllocateArray<uint32_t>(count);
+  state.columns = arena.AllocateZeroed<void*>(pipeline_->spec.columns.size());
+  state.request_states = arena.AllocateZeroed<void*>(pipeline_->instances.size());
+  if (state.request_states == nullptr || state.columns == nullptr || state.unseen == nullptr) {
+    return false;
+  }
+  ProjectLoad(state);
+  const Membership& members = *snapshot.members;
+  state.batch = {sizeof(weir_batch),
+                 count,
+                 members.epoch,
+                 members.slots.data(),
+                 members.names.data(),
+                 members.addresses.data(),
+                 state.waiting,
+                 state.running,
+                 state.kv_used,
+                 state.sample_age_ms,
+                 snapshot.block_tokens.data(),
+                 snapshot.block_count.data(),
+                 nullptr};
+  return true;
+}
+
+// The load columns as plugins see them: the last sample, plus what was sent since it was taken. An
+// endpoint without a sample shows the worst value that a sampled one has, so that it wins nothing.
+void Engine::ProjectLoad(DecisionState& state) noexcept {
+  const Snapshot& snapshot = *state.snapshot;
+  const uint32_t count = snapshot.count();
+  const LiveLoad& live = pool_.live_load();
+  const int64_t age_max = options_.sample_age_ns_max > 0 ? options_.sample_age_ns_max : INT64_MAX;
+  uint32_t worst_waiting = 0, worst_running = 0, unsampled = 0;
+  float worst_kv_used = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const int64_t sampled_ns = snapshot.sample_time[i];
+    const int64_t age_ns =
+        sampled_ns == INT64_MIN ? INT64_MAX : std::max<int64_t>(0, state.now_ns - sampled_ns);
+    const bool known = sampled_ns != INT64_MIN && age_ns <= age_max;
+    state.sample_age_ms[i] =
+        sampled_ns == INT64_MIN
+            ? WEIR_AGE_NEVER
+            : static_cast<uint32_t>(std::min<int64_t>(age_ns / 1'000'000, WEIR_AGE_NEVER - 1));
+    state.waiting[i] = known ? snapshot.waiting[i] : 0;
+    state.running[i] = known ? snapshot.running[i] : 0;
+    state.kv_used[i] = known ? snapshot.kv_used[i] : 0;
+    state.unseen[i] = known ? 0 : 1;
+    unsampled += known ? 0 : 1;
+    worst_waiting = std::max(worst_waiting, state.waiting[i]);
+    worst_running = std::max(worst_running, state.running[i]);
+    worst_kv_used = std::max(worst_kv_used, state.kv_used[i]);
+  }
+  if (unsampled > 0 && options_.unscraped == UnscrapedPolicy::kWorst) {
+    for (uint32_t i = 0; i < count; ++i) {
+      if (state.unseen[i] == 0) continue;
+      state.waiting[i] = worst_waiting;
+      state.running[i] = worst_running;
+      state.kv_used[i] = worst_kv_used;
+    }
+  }
+  if (!options_.count_unscraped_requests) {
+    std::memset(state.unseen, 0, count * sizeof(uint32_t));
+    return;
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    const SlotLoad& load = live[snapshot.members->slots[i]];
+    const uint32_t unseen = load.unseen_requests();
+    state.unseen[i] = unseen;
+    if (unseen == 0) continue;
+    // Whether the engine queued or started them is not known; each column counts them.
+    state.waiting[i] += unseen;
+    state.running[i] += unseen;
+    const uint64_t capacity = uint64_t{snapshot.block_tokens[i]} * snapshot.block_count[i];
+    if (capacity > 0) {
+      const float added = static_cast<float>(load.unseen_tokens()) / static_cast<float>(capacity);
+      state.kv_used[i] = std::max(state.kv_used[i], std::min(1.0f, state.kv_used[i] + added));
+    }
+  }
+}
+
+const void** Engine::BindColumns(uint32_t plugin, void* const* columns,
+                                 DecisionState& state) noexcept {
+  const std::vector<int32_t>& declared = pipeline_->spec.plugins[plugin].columns;
+  const void** bound = state.arena.AllocateArray<const void*>(declared.size());
+  if (bound == nullptr) return nullptr;
+  for (size_t i = 0; i < declared.size(); ++i) {
+    bound[i] = declared[i] < 0 ? nullptr : columns[declared[i]];
+  }
+  return bound;
+}
+
+bool Engine::Produce(DecisionState& state) noexcept {
+  const uint32_t count = state.batch.count;
+  for (const uint32_t plugin : pipeline_->spec.producers) {
+    const PluginInstance& instance = *pipeline_->instances[plugin];
+    const PluginSpec& spec = pipeline_->spec.plugins[plugin];
+    const weir_plugin& type = instance.plugin();
+    const void** reads = BindColumns(plugin, state.columns, state);
+    void** writes = state.arena.AllocateZeroed<void*>(spec.columns.size());
+    void* request_state = nullptr;
+    if (const uint64_t bytes = instance.producer()->request_state_bytes; bytes > 0) {
+      request_state = state.arena.AllocateZeroed<std::byte>(bytes);
+      if (request_state == nullptr) return false;
+    }
+    if (reads == nullptr || writes == nullptr) return false;
+    for (size_t a = 0; a < spec.columns.size(); ++a) {
+      const int32_t column = spec.columns[a];
+      if (column < 0 || (type.attributes[a]->flags & WEIR_ATTRIBUTE_WRITE) == 0) continue;
+      const uint64_t bytes = uint64_t{count} * pipeline_->spec.columns[column].element_bytes;
+      writes[a] = state.arena.AllocateZeroed<std::byte>(bytes);
+      if (writes[a] == nullptr) return false;
+    }
+    state.call.plugin = plugin;
+    state.call.survivors = nullptr;
+    state.batch.columns = reads;
+    const weir_code code = instance.producer()->produce(
+        instance.self(), &state.call, &state.request, &state.batch, writes, request_state);
+    state.batch.columns = nullptr;
+    if (code != WEIR_OK) {
+      CountFailure(plugin, "produce", code);
+      continue;
+    }
+    state.request_states[plugin] = request_state;
+    for (size_t a = 0; a < spec.columns.size(); ++a) {
+      if (writes[a] != nullptr) state.columns[spec.columns[a]] = writes[a];
+    }
+  }
+  return true;
+}
+
+Code Engine::RunProfiles(DecisionState& state) noexcept {
+  const uint32_t count = static_cast<uint32_t>(pipeline_->profiles.size());
+  std::array<uint32_t, kProfilesMax> states = {};
+  std::array<uint32_t, kProfilesMax> slots = {};
+  for (uint32_t p = 0; p < count; ++p) state.profiles[p] = ProfileRun{};
+  const weir_profiles view{sizeof(weir_profiles), count, pipeline_->profile_names.data(),
+                           states.data(), slots.data()};
+  const uint32_t plugin = pipeline_->spec.profile_handler;
+  const PluginInstance& handler = *pipeline_->instances[plugin];
+  // Each round runs at least one profile that has not run, so this ends.
+  for (uint32_t round = 0; round <= count; ++round) {
+    uint64_t run = 0;
+    state.call.plugin = plugin;
+    state.call.survivors = nullptr;
+    const weir_code code =
+        handler.profile_handler()->next(handler.self(), &state.call, &state.request, &view, &run);
+    if (code != WEIR_OK) {
+      CountFailure(plugin, "next", code);
+      return Code::kInternal;
+    }
+    bool ran = false;
+    for (uint32_t p = 0; p < count; ++p) {
+      if (((run >> p) & 1) == 0 || states[p] != WEIR_PROFILE_NOT_RUN) continue;
+      ran = true;
+      if (const Code result = RunProfile(p, state); result != Code::kOk) return result;
+      states[p] = state.profiles[p].state;
+      if (states[p] == WEIR_PROFILE_PICKED) {
+        slots[p] = state.snapshot->members->slots[state.profiles[p].picks[0]];
+      }
+    }
+    if (!ran) break;
+  }
+  uint32_t primary = count;
+  state.call.plugin = plugin;
+  const weir_code code = handler.profile_handler()->finish(handler.self(), &state.call,
+                                                           &state.request, &view, &primary);
+  if (code != WEIR_OK) {
+    const bool dropped = std::any_of(states.begin(), states.begin() + count,
+                                     [](uint32_t s) { return s == WEIR_PROFILE_FAILED; });
+    if (dropped) return Code::kResourceExhausted;
+    CountFailure(plugin, "finish", code);
+    return Code::kInternal;
+  }
+  if (primary >= count || states[primary] != WEIR_PROFILE_PICKED) {
+    counters_[plugin].invalid_results.fetch_add(1, std::memory_order_relaxed);
+    return Code::kInternal;
+  }
+  state.primary_profile = primary;
+  return Code::kOk;
+}
+
+Code Engine::RunProfile(uint32_t index, DecisionState& state) noexcept {
+  const Pipeline::Profile& profile = pipeline_->profiles[index];
+  ProfileRun& run = state.profiles[index];
+  if (!Filter(profile, state, run)) return Code::kResourceExhausted;
+  if (run.survivor_count == 0) {
+    run.state = WEIR_PROFILE_FAILED;
+    return Code::kOk;
+  }
+  weir_batch batch = state.batch;
+  void** columns = state.columns;
+  if (run.survivors != nullptr) {
+    columns = state.arena.AllocateZeroed<void*>(pipeline_->spec.columns.size());
+    if (columns == nullptr || !Compact(profile, state, run, &batch, columns)) {
+      return Code::kResourceExhausted;
+    }
+  }
+  if (!Score(profile, state, run, batch, columns)) return Code::kResourceExhausted;
+  Pick(profile, state, run, batch, columns);
+  run.state = run.pick_count > 0 ? WEIR_PROFILE_PICKED : WEIR_PROFILE_FAILED;
+  return Code::kOk;
+}
+
+bool Engine::Filter(const Pipeline::Profile& profile, DecisionState& state,
+                    ProfileRun& run) noexcept {
+  const uint32_t count = state.batch.count;
+  run.survivor_count = count;
+  if (profile.filters.empty()) return true;
+  const uint32_t words = MaskWords(count);
+  auto* keep = state.arena.AllocateArray<uint64_t>(words);
+  auto* given = state.arena.AllocateArray<uint64_t>(words);
+  run.dropped_by = state.arena.AllocateZeroed<uint8_t>(count);
+  if (keep == nullptr || given == nullptr || run.dropped_by == nullptr) return false;
+  SetAll(keep, count);
+  for (size_t f = 0; f < profile.filters.size() && run.survivor_count > 0; ++f) {
+    const uint32_t plugin = profile.filters[f];
+    const PluginInstance& instance = *pipeline_->instances[plugin];
+    std::copy(keep, keep + words, given);
+    state.call.plugin = plugin;
+    state.call.survivors = nullptr;
+    state.batch.columns = BindColumns(plugin, state.columns, state);
+    if (state.batch.columns == nullptr) return false;
+    const weir_code code =
+        instance.filter()->apply(instance.self(), &state.call, &state.request, &state.batch, keep);
+    state.batch.columns = nullptr;
+    if (code != WEIR_OK) {
+      CountFailure(plugin, "apply", code);
+      std::copy(given, given + words, keep);
+      continue;
+    }
+    bool set_bits = false;
+    for (uint32_t w = 0; w < words; ++w) {
+      set_bits |= (keep[w] & ~given[w]) != 0;
+      keep[w] &= given[w];
+      for (uint64_t dropped = given[w] & ~keep[w]; dropped != 0; dropped &= dropped - 1) {
+        run.dropped_by[w * 64 + __builtin_ctzll(dropped)] = static_cast<uint8_t>(f + 1);
+      }
+    }
+    if (set_bits) counters_[plugin].invalid_results.fetch_add(1, std::memory_order_relaxed);
+    run.survivor_count = CountBits(keep, count);
+  }
+  if (run.survivor_count == count || run.survivor_count == 0) return true;
+  auto* survivors = state.arena.AllocateArray<uint32_t>(run.survivor_count);
+  if (survivors == nullptr) return false;
+  ListBits(keep, count, survivors);
+  run.survivors = survivors;
+  return true;
+}
+
+// Scorers and pickers see the survivors only, as dense columns.
+bool Engine::Compact(const Pipeline::Profile& profile, DecisionState& state, const ProfileRun& run,
+                     weir_batch* batch, void** columns) noexcept {
+  const uint32_t count = run.survivor_count;
+  Arena& arena = state.arena;
+  const auto gather = [&](auto** column) {
+    const uint32_t bytes = sizeof(**column);
+    void* dense = arena.Allocate(uint64_t{count} * bytes);
+    if (dense == nullptr) return false;
+    Gather(*column, run.survivors, count, bytes, dense);
+    *column = static_cast<std::remove_reference_t<decltype(*column)>>(dense);
+    return true;
+  };
+  batch->count = count;
+  if (!gather(&batch->slots) || !gather(&batch->names) || !gather(&batch->addresses) ||
+      !gather(&batch->waiting_requests) || !gather(&batch->running_requests) ||
+      !gather(&batch->kv_used_ratio) || !gather(&batch->sample_age_ms) ||
+      !gather(&batch->kv_block_tokens) || !gather(&batch->kv_block_count)) {
+    return false;
+  }
+  for (const uint32_t column : profile.columns) {
+    if (state.columns[column] == nullptr) continue;
+    const uint32_t bytes = pipeline_->spec.columns[column].element_bytes;
+    columns[column] = arena.Allocate(uint64_t{count} * bytes);
+    if (columns[column] == nullptr) return false;
+    Gather(state.columns[column], run.survivors, count, bytes, columns[column]);
+  }
+  return true;
+}
+
+bool Engine::Score(const Pipeline::Profile& profile, DecisionState& state, ProfileRun& run,
+                   weir_batch& batch, void* const* columns) noexcept {
+  const size_t scorer_count = profile.scorers.size();
+  run.raw = state.arena.AllocateZeroed<double*>(scorer_count);
+  run.nan_scores = state.arena.AllocateZeroed<uint32_t>(scorer_count);
+  run.total = state.arena.AllocateZeroed<double>(batch.count);
+  if (run.raw == nullptr || run.nan_scores == nullptr || run.total == nullptr) return false;
+  for (size_t s = 0; s < scorer_count; ++s) {
+    const auto& [plugin, weight] = profile.scorers[s];
+    const PluginInstance& instance = *pipeline_->instances[plugin];
+    double* raw = state.arena.AllocateZeroed<double>(batch.count);
+    batch.columns = BindColumns(plugin, columns, state);
+    if (raw == nullptr || batch.columns == nullptr) return false;
+    state.call.plugin = plugin;
+    state.call.survivors = run.survivors;
+    const weir_code code =
+        instance.scorer()->score(instance.self(), &state.call, &state.request, &batch, raw);
+    if (code != WEIR_OK) {
+      CountFailure(plugin, "score", code);
+      continue;
+    }
+    run.raw[s] = raw;
+    run.nan_scores[s] = Accumulate(raw, weight, batch.count, run.total);
+    if (run.nan_scores[s] > 0) {
+      counters_[plugin].invalid_results.fetch_add(run.nan_scores[s], std::memory_order_relaxed);
+    }
+  }
+  return true;
+}
+
+void Engine::Pick(const Pipeline::Profile& profile, DecisionState& state, ProfileRun& run,
+                  weir_batch& batch, void* const* columns) noexcept {
+  const PluginInstance& instance = *pipeline_->instances[profile.picker];
+  std::array<uint32_t, kTargetsMax> picked = {};
+  uint32_t picked_count = 0;
+  batch.columns = BindColumns(profile.picker, columns, state);
+  if (batch.columns == nullptr) return;
+  state.call.plugin = profile.picker;
+  state.call.survivors = run.survivors;
+  const weir_code code =
+      instance.picker()->pick(instance.self(), &state.call, &state.request, &batch, run.total,
+                              picked.data(), kTargetsMax, &picked_count);
+  if (code != WEIR_OK) {
+    CountFailure(profile.picker, "pick", code);
+    return;
+  }
+  uint32_t invalid = picked_count > kTargetsMax ? 1 : 0;
+  for (uint32_t i = 0; i < std::min(picked_count, kTargetsMax); ++i) {
+    if (picked[i] >= batch.count) {
+      ++invalid;
+      continue;
+    }
+    const uint32_t endpoint = run.survivors == nullptr ? picked[i] : run.survivors[picked[i]];
+    const auto end = run.picks.begin() + run.pick_count;
+    if (std::find(run.picks.begin(), end, endpoint) != end) {
+      ++invalid;
+      continue;
+    }
+    run.picks[run.pick_count++] = endpoint;
+  }
+  if (invalid > 0) {
+    counters_[profile.picker].invalid_results.fetch_add(invalid, std::memory_order_relaxed);
+  }
+}
+
+bool Engine::Conclude(DecisionState& state) noexcept {
+  const ProfileRun& run = state.profiles[state.primary_profile];
+  const Membership& members = *state.snapshot->members;
+  size_t header_bytes = 0;
+  for (uint32_t i = 0; i < run.pick_count; ++i) {
+    const Membership::Row& row = members.rows[run.picks[i]];
+    state.targets[i] = {run.picks[i], row.id, row.full_name, row.address};
+    header_bytes += row.address.size() + 1;
+  }
+  state.target_count = run.pick_count;
+  char* value = state.arena.AllocateArray<char>(header_bytes);
+  if (value == nullptr) return false;
+  char* next = value;
+  for (const Target& target : state.chosen()) {
+    if (next != value) *next++ = ',';
+    next = std::copy(target.address.begin(), target.address.end(), next);
+  }
+  state.headers[0] = {kDestinationHeader, {value, static_cast<size_t>(next - value)}};
+  return true;
+}
+
+}  // namespace weir::internal

@@ -1,0 +1,90 @@
+// engine/state.h: the working memory of one decision and of one request in flight.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "base/arena.h"
+#include "model/live_load.h"
+#include "model/snapshot.h"
+#include "weir/decision.h"
+#include "weir/limits.h"
+#include "weir/plugin/abi.h"
+#include "weir/random.h"
+
+namespace weir::internal {
+
+class Engine;
+
+// One profile's part in a decision. Arrays lie in the arena.
+struct ProfileRun {
+  uint32_t state = WEIR_PROFILE_NOT_RUN;
+  uint32_t survivor_count = 0;
+  const uint32_t* survivors = nullptr;  // endpoint indices; null: all endpoints
+  uint8_t* dropped_by = nullptr;        // per endpoint: 1 + position of the filter, 0 if kept
+  double** raw = nullptr;               // per scorer: scores of the survivors, null if it failed
+  uint32_t* nan_scores = nullptr;       // per scorer
+  double* total = nullptr;              // per survivor
+  std::array<uint32_t, kTargetsMax> picks = {};  // endpoint indices, best first
+  uint32_t pick_count = 0;
+};
+
+// What the host slots see behind a weir_call.
+struct CallState : weir_call {
+  DecisionState* state = nullptr;
+  uint32_t plugin = 0;                  // that is being called
+  const uint32_t* survivors = nullptr;  // of the batch it sees; null: all endpoints
+};
+
+struct DecisionState {
+  // For the free list.
+  std::atomic<uint32_t> free_next{0};
+  uint32_t free_index = 0;
+
+  Engine* engine = nullptr;
+  Arena arena{kArenaBytesMax};
+  std::shared_ptr<const Snapshot> snapshot;
+  CallState call = {};
+  weir_request request = {};
+  weir_prompt* prompts = nullptr;  // request.prompts, writable for a token producer
+  weir_batch batch = {};           // all endpoints
+  uint32_t* waiting = nullptr;     // columns of batch that this decision computed
+  uint32_t* running = nullptr;
+  float* kv_used = nullptr;
+  uint32_t* sample_age_ms = nullptr;
+  uint32_t* unseen = nullptr;
+  void** columns = nullptr;         // per pipeline column, null if not produced
+  void** request_states = nullptr;  // per plugin, null if it has none or failed
+  Random random{0};
+  uint64_t seed = 0;
+  uint32_t draws = 0;
+  double first_draw = -1;
+  int64_t now_ns = 0;
+  std::array<ProfileRun, kProfilesMax> profiles;
+  uint32_t primary_profile = 0;
+  std::array<Target, kTargetsMax> targets;
+  uint32_t target_count = 0;
+  std::array<Header, 1> headers;
+  std::string_view request_id;  // copies
+  std::string_view model;
+
+  std::span<const Target> chosen() const { return {targets.data(), target_count}; }
+};
+
+// Requests counted at the endpoints of the first picks of this many profiles.
+inline constexpr uint32_t kFlightTargetsMax = 4;
+
+struct FlightState {
+  std::atomic<uint32_t> free_next{0};
+  uint32_t free_index = 0;
+
+  Engine* engine = nullptr;
+  bool first_token_seen = false;
+  uint32_t share_count = 0;
+  std::array<SlotShare, kFlightTargetsMax> shares;
+  alignas(8) std::array<std::byte, kFlightStateTotalBytesMax> observer_bytes;
+};
+
+}  // namespace weir::internal
