@@ -22,4 +22,9 @@ class QueueScorer {
 
 }  // namespace
 
-WEIR_PLUGIN(module) { module.AddScorer<QueueScorer>("queue-scorer").Schema(kParamsSchema).Beta(); }
+WEIR_PLUGIN(module) {
+  module.AddScorer<QueueScorer>("queue-scorer")
+      .Schema(kParamsSchema)
+      .ReadsLoad(WEIR_LOAD_WAITING_REQUESTS)
+      .Beta();
+}

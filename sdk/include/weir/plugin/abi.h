@@ -330,6 +330,15 @@ typedef struct weir_interface {
 
 enum { WEIR_STABILITY_ALPHA = 0, WEIR_STABILITY_BETA = 1, WEIR_STABILITY_STABLE = 2 };
 
+/* Which load columns a plugin reads, so that only those are scraped. 0: it did not say, all are. */
+enum {
+  WEIR_LOAD_DECLARED = 1,
+  WEIR_LOAD_WAITING_REQUESTS = 2,
+  WEIR_LOAD_RUNNING_REQUESTS = 4,
+  WEIR_LOAD_KV_USED_RATIO = 8,
+  WEIR_LOAD_KV_BLOCKS = 16
+};
+
 /* One plugin type. All pointers live forever. */
 typedef struct weir_plugin {
   uint32_t struct_size;
@@ -347,6 +356,7 @@ typedef struct weir_plugin {
   weir_code (*create)(const weir_params* params, void** self);
   /* No call on self is running or follows. [control] */
   void (*destroy)(void* self);
+  uint64_t load_columns; /* WEIR_LOAD_... */
 } weir_plugin;
 
 typedef struct weir_module {

@@ -294,6 +294,12 @@ class Type {
     plugin_.replaced_by = Str(replaced_by);
     return *this;
   }
+  // Says which load columns this type reads (WEIR_LOAD_..., 0 for none), so that others need not be
+  // scraped for it. Without this call all are.
+  Type& ReadsLoad(uint64_t load_columns) {
+    plugin_.load_columns = load_columns | WEIR_LOAD_DECLARED;
+    return *this;
+  }
   // Offers one more interface; `table` must live forever.
   Type& Implements(std::string_view id, const void* table) {
     interfaces_.push_back({sizeof(weir_interface), 0, Str(id), table});

@@ -1,0 +1,268 @@
+#include "model/pool.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/check.h"
+
+namespace weir::internal {
+namespace {
+
+std::string FullName(std::string_view namespace_name, std::string_view name) {
+  return absl::StrCat(std::string(namespace_name), "/", std::string(name));
+}
+
+bool HasControlByte(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
+}
+
+// Empty if the text is a fine name, otherwise what is wrong with it.
+std::string NameProblem(std::string_view text) {
+  if (text.empty()) return "empty";
+  if (text.size() > kNameBytesMax) return absl::StrCat("longer than ", kNameBytesMax, " bytes");
+  if (HasControlByte(text)) return "holds a control byte";
+  return "";
+}
+
+std::string AddressProblem(std::string_view address) {
+  if (const std::string problem = NameProblem(address); !problem.empty()) return problem;
+  const size_t colon = address.rfind(':');
+  if (colon == std::string_view::npos || colon == 0) return "no port";
+  const std::string_view host = address.substr(0, colon);
+  if (host.find(':') != std::string_view::npos && (host.front() != '[' || host.back() != ']')) {
+    return "an IPv6 address without brackets";
+  }
+  if (host.find_first_of(" /?#@,") != std::string_view::npos) return "a byte that no host name has";
+  const std::string_view port_text = address.substr(colon + 1);
+  int port = 0;
+  if (port_text.empty() || port_text.front() < '0' || port_text.front() > '9' ||
+      !absl::SimpleAtoi(std::string(port_text), &port) || port < 1 || port > 65535) {
+    return absl::StrCat("port \"", std::string(port_text), "\", expected 1..65535");
+  }
+  return "";
+}
+
+absl::Status Check(const Endpoint& endpoint) {
+  const auto error = [&](std::string_view field, std::string_view value, std::string_view problem) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("endpoint \"", endpoint.name, "\": ", std::string(field), " \"",
+                     std::string(value), "\": ", std::string(problem)));
+  };
+  if (auto problem = NameProblem(endpoint.name); !problem.empty()) {
+    return error("name", endpoint.name.substr(0, 64), problem);
+  }
+  if (auto problem = NameProblem(endpoint.namespace_name); !problem.empty()) {
+    return error("namespace", endpoint.namespace_name.substr(0, 64), problem);
+  }
+  if (auto problem = AddressProblem(endpoint.address); !problem.empty()) {
+    return error("address", endpoint.address.substr(0, 64),
+                 absl::StrCat(problem, "; expected \"ip:port\", \"[ipv6]:port\" or \"host:port\""));
+  }
+  if (endpoint.labels.size() > kLabelsPerEndpointMax) {
+    return error("labels", absl::StrCat(endpoint.labels.size()),
+                 absl::StrCat("expected at most ", kLabelsPerEndpointMax));
+  }
+  for (const auto& [key, value] : endpoint.labels) {
+    if (auto problem = NameProblem(key); !problem.empty()) return error("label", key, problem);
+    if (value.size() > kNameBytesMax || HasControlByte(value)) {
+      return error("label", key, "value too long or with a control byte");
+    }
+  }
+  if (endpoint.metrics.kv_used_ratio && !std::isfinite(*endpoint.metrics.kv_used_ratio)) {
+    return error("kv_used_ratio", absl::StrCat(*endpoint.metrics.kv_used_ratio), "not a number");
+  }
+  return absl::OkStatus();
+}
+
+bool HasLoad(const EndpointMetrics& metrics) {
+  return metrics.waiting_requests || metrics.running_requests || metrics.kv_used_ratio;
+}
+
+}  // namespace
+
+Pool::Pool(const Clock& clock, std::function<void(uint32_t)> slot_freed)
+    : clock_(clock), slot_freed_(std::move(slot_freed)), row_of_slot_(kEndpointsMax, kNoRow) {
+  free_slots_.reserve(kEndpointsMax);
+  for (uint32_t slot = kEndpointsMax; slot-- > 0;) free_slots_.push_back(slot);
+  std::lock_guard lock(mutex_);
+  PublishLocked(true);
+}
+
+absl::StatusOr<EndpointId> Pool::Upsert(const Endpoint& endpoint) {
+  std::lock_guard lock(mutex_);
+  SweepDrainingLocked();
+  absl::StatusOr<EndpointId> id = UpsertLocked(endpoint);
+  if (id.ok()) PublishLocked(true);
+  return id;
+}
+
+absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint) {
+  if (absl::Status status = Check(endpoint); !status.ok()) return status;
+  const std::string full_name = FullName(endpoint.namespace_name, endpoint.name);
+  uint32_t row = FindRowLocked(full_name);
+  if (row == kNoRow) {
+    const uint32_t slot = TakeSlotLocked();
+    if (slot == kNoRow) {
+      return absl::ResourceExhaustedError(absl::StrCat("endpoint \"", endpoint.name,
+                                                       "\": the pool holds its maximum of ",
+                                                       kEndpointsMax, " endpoints"));
+    }
+    row = static_cast<uint32_t>(rows_.size());
+    rows_.push_back({{slot, live_load_[slot].generation.load()}, full_name, {}, {}});
+    row_of_slot_[slot] = row;
+    next_.waiting.push_back(0);
+    next_.running.push_back(0);
+    next_.kv_used.push_back(0);
+    next_.block_tokens.push_back(0);
+    next_.block_count.push_back(0);
+    next_.sample_time.push_back(INT64_MIN);
+  }
+  rows_[row].address = endpoint.address;
+  rows_[row].labels = endpoint.labels;
+  MergeMetricsLocked(row, endpoint.metrics);
+  return rows_[row].id;
+}
+
+absl::Status Pool::Remove(std::string_view name, std::string_view namespace_name) {
+  std::lock_guard lock(mutex_);
+  SweepDrainingLocked();
+  const uint32_t row = FindRowLocked(FullName(namespace_name, name));
+  if (row == kNoRow) {
+    return absl::NotFoundError(
+        absl::StrCat("endpoint \"", FullName(namespace_name, name), "\" is not in the pool"));
+  }
+  RemoveRowLocked(row);
+  PublishLocked(true);
+  return absl::OkStatus();
+}
+
+absl::Status Pool::Replace(std::span<const Endpoint> endpoints) {
+  std::lock_guard lock(mutex_);
+  SweepDrainingLocked();
+  std::set<std::string> wanted;
+  for (const Endpoint& endpoint : endpoints) {
+    wanted.insert(FullName(endpoint.namespace_name, endpoint.name));
+  }
+  for (uint32_t row = static_cast<uint32_t>(rows_.size()); row-- > 0;) {
+    if (!wanted.contains(rows_[row].full_name)) RemoveRowLocked(row);
+  }
+  std::vector<std::string> problems;
+  for (const Endpoint& endpoint : endpoints) {
+    if (const auto id = UpsertLocked(endpoint); !id.ok()) {
+      problems.emplace_back(id.status().message());
+      const uint32_t row = FindRowLocked(FullName(endpoint.namespace_name, endpoint.name));
+      if (row != kNoRow) RemoveRowLocked(row);
+    }
+  }
+  PublishLocked(true);
+  if (problems.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(absl::StrJoin(problems, "\n"), "; the other ",
+                                                 rows_.size(), " endpoints are in use"));
+}
+
+void Pool::SampleStarted(EndpointId id) {
+  std::lock_guard lock(mutex_);
+  if (id.slot < kEndpointsMax && row_of_slot_[id.slot] != kNoRow &&
+      rows_[row_of_slot_[id.slot]].id == id) {
+    live_load_.SampleStarted(id.slot);
+  }
+}
+
+void Pool::ApplySamples(std::span<const MetricsUpdate> samples) {
+  std::lock_guard lock(mutex_);
+  SweepDrainingLocked();
+  bool changed = false;
+  for (const MetricsUpdate& sample : samples) {
+    if (sample.id.slot >= kEndpointsMax) continue;
+    const uint32_t row = row_of_slot_[sample.id.slot];
+    if (row == kNoRow || rows_[row].id != sample.id) continue;
+    MergeMetricsLocked(row, sample.metrics);
+    changed = true;
+  }
+  if (changed) PublishLocked(false);
+}
+
+uint32_t Pool::in_flight(EndpointId id) const noexcept {
+  if (id.slot >= kEndpointsMax || live_load_[id.slot].generation.load() != id.generation) return 0;
+  return live_load_[id.slot].open_flights.load(std::memory_order_relaxed);
+}
+
+std::shared_ptr<const Snapshot> Pool::Current() const {
+  std::lock_guard lock(mutex_);
+  return current_;
+}
+
+void Pool::RemoveRowLocked(uint32_t row) {
+  const uint32_t slot = rows_[row].id.slot;
+  live_load_.Retire(slot);
+  draining_slots_.push_back(slot);
+  row_of_slot_[slot] = kNoRow;
+  rows_.erase(rows_.begin() + row);
+  const auto erase = [row](auto& column) { column.erase(column.begin() + row); };
+  erase(next_.waiting);
+  erase(next_.running);
+  erase(next_.kv_used);
+  erase(next_.block_tokens);
+  erase(next_.block_count);
+  erase(next_.sample_time);
+  for (uint32_t i = row; i < rows_.size(); ++i) row_of_slot_[rows_[i].id.slot] = i;
+  SweepDrainingLocked();
+}
+
+void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics) {
+  if (metrics.waiting_requests) next_.waiting[row] = *metrics.waiting_requests;
+  if (metrics.running_requests) next_.running[row] = *metrics.running_requests;
+  if (metrics.kv_used_ratio && std::isfinite(*metrics.kv_used_ratio)) {
+    next_.kv_used[row] = static_cast<float>(*metrics.kv_used_ratio);
+  }
+  if (metrics.kv_block_tokens) next_.block_tokens[row] = *metrics.kv_block_tokens;
+  if (metrics.kv_block_count) next_.block_count[row] = *metrics.kv_block_count;
+  if (HasLoad(metrics)) {
+    next_.sample_time[row] = clock_.now_ns();
+    live_load_.SampleApplied(rows_[row].id.slot);
+  }
+}
+
+uint32_t Pool::FindRowLocked(std::string_view full_name) const {
+  for (uint32_t row = 0; row < rows_.size(); ++row) {
+    if (rows_[row].full_name == full_name) return row;
+  }
+  return kNoRow;
+}
+
+uint32_t Pool::TakeSlotLocked() {
+  if (free_slots_.empty()) return kNoRow;
+  const uint32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  return slot;
+}
+
+void Pool::SweepDrainingLocked() {
+  std::erase_if(draining_slots_, [this](uint32_t slot) {
+    if (!live_load_.idle(slot)) return false;
+    live_load_.Clear(slot);
+    if (slot_freed_) slot_freed_(slot);
+    free_slots_.push_back(slot);
+    return true;
+  });
+}
+
+void Pool::PublishLocked(bool members_changed) {
+  if (members_changed) {
+    auto members = std::make_shared<Membership>();
+    members->epoch = next_.members == nullptr ? 1 : next_.members->epoch + 1;
+    members->rows = rows_;
+    members->Index();
+    next_.members = std::move(members);
+  }
+  ++next_.version_number;
+  current_ = std::make_shared<const Snapshot>(next_);
+  version_.store(next_.version_number, std::memory_order_release);
+}
+
+}  // namespace weir::internal

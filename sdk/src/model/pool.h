@@ -1,0 +1,64 @@
+// model/pool.h: the endpoint pool behind weir::EndpointPool.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "model/live_load.h"
+#include "model/snapshot.h"
+#include "weir/clock.h"
+#include "weir/endpoint.h"
+
+namespace weir::internal {
+
+class Pool final : public EndpointPool {
+ public:
+  // `slot_freed` is called under the pool's lock when no request on a removed endpoint is left.
+  Pool(const Clock& clock, std::function<void(uint32_t slot)> slot_freed);
+
+  absl::StatusOr<EndpointId> Upsert(const Endpoint& endpoint) override;
+  absl::Status Remove(std::string_view name, std::string_view namespace_name) override;
+  absl::Status Replace(std::span<const Endpoint> endpoints) override;
+  void SampleStarted(EndpointId id) override;
+  void ApplySamples(std::span<const MetricsUpdate> samples) override;
+  std::shared_ptr<const PoolSnapshot> snapshot() const override { return Current(); }
+  uint32_t in_flight(EndpointId id) const noexcept override;
+
+  // Changes with each publication. [hot, concurrent]
+  uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+  std::shared_ptr<const Snapshot> Current() const;
+  LiveLoad& live_load() noexcept { return live_load_; }
+  const LiveLoad& live_load() const noexcept { return live_load_; }
+
+ private:
+  static constexpr uint32_t kNoRow = UINT32_MAX;
+
+  absl::StatusOr<EndpointId> UpsertLocked(const Endpoint& endpoint)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RemoveRowLocked(uint32_t row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t FindRowLocked(std::string_view full_name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t TakeSlotLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SweepDrainingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Publishes next_ and makes a copy of it the new next_.
+  void PublishLocked(bool members_changed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Clock& clock_;
+  const std::function<void(uint32_t)> slot_freed_;
+  LiveLoad live_load_;
+  std::atomic<uint64_t> version_{0};
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Snapshot> current_ ABSL_GUARDED_BY(mutex_);
+  Snapshot next_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Membership::Row> rows_ ABSL_GUARDED_BY(mutex_);
+  std::vector<uint32_t> row_of_slot_ ABSL_GUARDED_BY(mutex_);
+  std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);  // smallest last
+  std::vector<uint32_t> draining_slots_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace weir::internal

@@ -1,0 +1,42 @@
+#include "base/arena.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::internal {
+namespace {
+
+TEST(Arena, HandsOutAlignedDistinctMemory) {
+  Arena arena(1 << 20);
+  auto* a = arena.AllocateArray<char>(3);
+  auto* b = arena.AllocateZeroed<uint64_t>(2);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(a) % 16, 0u);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(b) % 16, 0u);
+  EXPECT_GE(reinterpret_cast<char*>(b) - a, 3);
+  EXPECT_EQ(b[0] | b[1], 0u);
+}
+
+TEST(Arena, KeepsMemoryAndMergesBlocksOnReset) {
+  Arena arena(1 << 20);
+  for (int i = 0; i < 10; ++i) ASSERT_NE(arena.Allocate(20'000), nullptr);
+  arena.Reset();
+  const uint64_t held = arena.bytes_held();
+  EXPECT_GE(held, 200'000u);
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 10; ++i) ASSERT_NE(arena.Allocate(20'000), nullptr);
+    arena.Reset();
+    EXPECT_EQ(arena.bytes_held(), held);
+  }
+}
+
+TEST(Arena, RefusesAboveItsLimitAndStaysUsable) {
+  Arena arena(64 << 10);
+  EXPECT_EQ(arena.Allocate(65 << 10), nullptr);
+  EXPECT_EQ(arena.Allocate(UINT64_MAX), nullptr);
+  EXPECT_NE(arena.Allocate(60 << 10), nullptr);
+  EXPECT_EQ(arena.Allocate(60 << 10), nullptr);
+  arena.Reset();
+  EXPECT_NE(arena.Allocate(60 << 10), nullptr);
+}
+
+}  // namespace
+}  // namespace weir::internal

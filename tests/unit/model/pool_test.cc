@@ -1,0 +1,193 @@
+#include "model/pool.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+namespace weir::internal {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class PoolTest : public ::testing::Test {
+ protected:
+  EndpointId Add(const std::string& name, EndpointMetrics metrics = {}) {
+    return pool_.Upsert({.name = name, .address = "10.0.0.1:8000", .metrics = metrics}).value();
+  }
+
+  ManualClock clock_{1000};
+  std::vector<uint32_t> freed_;
+  Pool pool_{clock_, [this](uint32_t slot) { freed_.push_back(slot); }};
+};
+
+TEST_F(PoolTest, PublishesColumnsInOrderOfAddition) {
+  Add("a", {.waiting_requests = 2, .kv_used_ratio = 0.5});
+  clock_.Advance(7);
+  Add("b", {.running_requests = 3, .kv_block_tokens = 16, .kv_block_count = 100});
+  Add("c");
+  const auto snapshot = pool_.snapshot();
+  EXPECT_EQ(snapshot->count(), 3u);
+  EXPECT_EQ(snapshot->name(0), "default/a");
+  EXPECT_THAT(snapshot->waiting_requests(), ElementsAre(2, 0, 0));
+  EXPECT_THAT(snapshot->running_requests(), ElementsAre(0, 3, 0));
+  EXPECT_THAT(snapshot->kv_used_ratio(), ElementsAre(0.5f, 0, 0));
+  EXPECT_THAT(snapshot->kv_block_tokens(), ElementsAre(0, 16, 0));
+  EXPECT_THAT(snapshot->sample_time_ns(), ElementsAre(1000, 1007, INT64_MIN));
+}
+
+TEST_F(PoolTest, OldSnapshotsStayAsTheyWere) {
+  const EndpointId a = Add("a", {.waiting_requests = 1});
+  const auto before = pool_.snapshot();
+  pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.waiting_requests = 9}}});
+  EXPECT_TRUE(pool_.Remove("a", "default").ok());
+  EXPECT_THAT(before->waiting_requests(), ElementsAre(1));
+  EXPECT_EQ(before->name(0), "default/a");
+  EXPECT_EQ(pool_.snapshot()->count(), 0u);
+  EXPECT_LT(before->version(), pool_.snapshot()->version());
+}
+
+TEST_F(PoolTest, SamplesKeepWhatTheyDoNotName) {
+  const EndpointId a = Add("a", {.waiting_requests = 1, .running_requests = 2});
+  pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.waiting_requests = 5}}, {{9, 9}, {}}});
+  EXPECT_THAT(pool_.snapshot()->waiting_requests(), ElementsAre(5));
+  EXPECT_THAT(pool_.snapshot()->running_requests(), ElementsAre(2));
+}
+
+TEST_F(PoolTest, RefusesBadEndpointsAndSaysWhy) {
+  const auto message = [&](const Endpoint& endpoint) {
+    return std::string(pool_.Upsert(endpoint).status().message());
+  };
+  EXPECT_EQ(
+      message({.name = "a", .address = "10.0.0.1:70000"}),
+      "endpoint \"a\": address \"10.0.0.1:70000\": port \"70000\", expected 1..65535; expected "
+      "\"ip:port\", \"[ipv6]:port\" or \"host:port\"");
+  EXPECT_THAT(message({.name = "a", .address = "10.0.0.1"}), HasSubstr("no port"));
+  EXPECT_THAT(message({.name = "a", .address = "fd00::1:80"}), HasSubstr("without brackets"));
+  EXPECT_THAT(message({.name = "a", .address = "h:+80"}), HasSubstr("expected 1..65535"));
+  EXPECT_THAT(message({.name = "a", .address = "h,x:80"}), HasSubstr("no host name"));
+  EXPECT_THAT(message({.name = "", .address = "h:80"}), HasSubstr("name \"\": empty"));
+  EXPECT_THAT(message({.name = "a\r\nb", .address = "h:80"}), HasSubstr("control byte"));
+  EXPECT_EQ(message({.name = "a", .address = "[fd00::1]:80"}), "");
+}
+
+TEST_F(PoolTest, ReplaceKeepsTheGoodOnesAndListsTheBad) {
+  const EndpointId a = Add("a", {.waiting_requests = 4});
+  Add("gone");
+  const absl::Status status = pool_.Replace(std::vector<Endpoint>{{.name = "a", .address = "h:1"},
+                                                                  {.name = "b", .address = "h"},
+                                                                  {.name = "c", .address = "h:2"}});
+  EXPECT_THAT(std::string(status.message()), HasSubstr("endpoint \"b\""));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the other 2 endpoints are in use"));
+  const auto snapshot = pool_.snapshot();
+  ASSERT_EQ(snapshot->count(), 2u);
+  EXPECT_EQ(snapshot->ids()[0], a);
+  EXPECT_THAT(snapshot->waiting_requests(), ElementsAre(4, 0));
+}
+
+TEST_F(PoolTest, HoldsAtMostEndpointsMax) {
+  std::vector<Endpoint> endpoints;
+  for (uint32_t i = 0; i <= kEndpointsMax; ++i) {
+    endpoints.push_back({.name = std::to_string(i), .address = "h:1"});
+  }
+  const absl::Status status = pool_.Replace(endpoints);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("maximum of 4096"));
+  EXPECT_EQ(pool_.snapshot()->count(), kEndpointsMax);
+}
+
+TEST_F(PoolTest, LabelsAreInternedColumns) {
+  ASSERT_TRUE(pool_.Upsert({.name = "a", .address = "h:1", .labels = {{"zone", "z1"}}}).ok());
+  ASSERT_TRUE(pool_.Upsert({.name = "b", .address = "h:2", .labels = {{"tier", "z1"}}}).ok());
+  const auto snapshot = pool_.Current();
+  const uint32_t z1 = snapshot->LabelValue("z1");
+  EXPECT_EQ(snapshot->LabelColumn("zone")[0], z1);
+  EXPECT_EQ(snapshot->LabelColumn("zone")[1], WEIR_LABEL_ABSENT);
+  EXPECT_EQ(snapshot->LabelColumn("tier")[1], z1);
+  EXPECT_EQ(snapshot->LabelColumn("none")[0], WEIR_LABEL_ABSENT);
+  EXPECT_EQ(snapshot->LabelValue("z9"), WEIR_LABEL_UNKNOWN);
+  EXPECT_EQ(snapshot->label(0, "zone"), "z1");
+  EXPECT_EQ(snapshot->label(1, "zone"), std::nullopt);
+}
+
+TEST_F(PoolTest, ASlotIsReusedOnlyWhenNoRequestOnItIsLeft) {
+  const EndpointId a = Add("a");
+  const SlotShare share = pool_.live_load().Begin(a, 10);
+  EXPECT_EQ(pool_.in_flight(a), 1u);
+  ASSERT_TRUE(pool_.Remove("a", "default").ok());
+  EXPECT_THAT(freed_, ElementsAre());
+  EXPECT_NE(Add("b").slot, a.slot);
+  EXPECT_EQ(pool_.in_flight(a), 0u);
+  EXPECT_FALSE(pool_.live_load().Begin(a, 10).counted) << "the endpoint is gone";
+  pool_.live_load().End(share);
+  const EndpointId c = Add("c");
+  EXPECT_THAT(freed_, ElementsAre(a.slot));
+  EXPECT_EQ(c.slot, a.slot);
+  EXPECT_NE(c.generation, a.generation);
+  EXPECT_EQ(pool_.live_load()[c.slot].unseen_requests(), 0u);
+}
+
+TEST_F(PoolTest, CountsWhatTheLastSampleCannotKnow) {
+  const EndpointId a = Add("a");
+  LiveLoad& live = pool_.live_load();
+  const auto sample = [&] {
+    pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.waiting_requests = 0}}});
+  };
+  const SlotShare first = live.Begin(a, 100);
+  EXPECT_EQ(live[a.slot].unseen_requests(), 1u);
+  pool_.SampleStarted(a);
+  const SlotShare second = live.Begin(a, 50);
+  EXPECT_EQ(live[a.slot].unseen_requests(), 2u) << "the sample under way has not arrived";
+  sample();
+  EXPECT_EQ(live[a.slot].unseen_requests(), 1u) << "the first is in the sample, the second not";
+  EXPECT_EQ(live[a.slot].unseen_tokens(), 50u);
+  live.End(first);
+  EXPECT_EQ(live[a.slot].unseen_requests(), 1u);
+  live.End(second);
+  EXPECT_EQ(live[a.slot].unseen_requests(), 0u);
+  live.Begin(a, 1);
+  sample();
+  EXPECT_EQ(live[a.slot].unseen_requests(), 0u) << "a sample without a start knows all before it";
+}
+
+TEST_F(PoolTest, AFailedSampleLosesNothing) {
+  const EndpointId a = Add("a");
+  LiveLoad& live = pool_.live_load();
+  pool_.SampleStarted(a);
+  live.Begin(a, 1);
+  pool_.SampleStarted(a);  // the first one failed
+  live.Begin(a, 1);
+  EXPECT_EQ(live[a.slot].unseen_requests(), 2u);
+  pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.waiting_requests = 0}}});
+  EXPECT_EQ(live[a.slot].unseen_requests(), 2u);
+  pool_.SampleStarted(a);
+  pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.waiting_requests = 2}}});
+  EXPECT_EQ(live[a.slot].unseen_requests(), 0u);
+}
+
+TEST_F(PoolTest, WritersAndReadersRunSideBySide) {
+  const EndpointId a = Add("a");
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    for (uint32_t i = 0; i < 500; ++i) {
+      pool_.SampleStarted(a);
+      pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.waiting_requests = i}}});
+      if (i % 50 == 0) (void)pool_.Upsert({.name = std::to_string(i), .address = "h:1"});
+    }
+    stop = true;
+  });
+  uint64_t seen = 0;
+  while (!stop) {
+    const SlotShare share = pool_.live_load().Begin(a, 1);
+    const auto snapshot = pool_.Current();
+    EXPECT_GE(snapshot->version(), seen);
+    seen = snapshot->version();
+    pool_.live_load().End(share);
+  }
+  writer.join();
+  EXPECT_EQ(pool_.in_flight(a), 0u);
+}
+
+}  // namespace
+}  // namespace weir::internal
