@@ -1,3 +1,4 @@
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <algorithm>
