@@ -6,18 +6,18 @@
 #include <memory>
 #include <span>
 
+#include "weir/limits.h"
 #include "weir/status.h"
 
 namespace weir {
 
-inline constexpr uint32_t kPrefixSlotsMax = 4096;              // slots fit 12 bits of an entry
 inline constexpr uint64_t kPrefixMemoryBytesMin = 1ull << 20;  // below, fixed tables would dominate
 inline constexpr uint64_t kPrefixMemoryBytesMax = 32ull << 30;  // cells have 31-bit numbers
 inline constexpr uint32_t kPrefixCapacityBlocksDefault = 31250;
 
 struct PrefixIndexOptions {
   // Affects behaviour.
-  uint32_t slots_max = kPrefixSlotsMax;  // slots are 0 .. slots_max-1; 1 .. kPrefixSlotsMax
+  uint32_t slots_max = kEndpointsMax;  // slots are 0 .. slots_max-1; 1 .. kEndpointsMax
   uint32_t capacity_blocks = kPrefixCapacityBlocksDefault;  // of a slot, until SetCapacity
   // Follow llm-d to the letter: heads of prefixes are evicted before tails, and Match credits a
   // slot with every block it holds up to the first that no slot holds, contiguous or not.

@@ -145,10 +145,6 @@ uint32_t BlockTable::CopyHolders(uint64_t hash, Read read, uint16_t* slots) cons
   });
 }
 
-void BlockTable::Prefetch(uint64_t hash) const noexcept {
-  __builtin_prefetch(bucket(BucketOf(KeyOf(hash), LoadShared(&bucket_count_))));
-}
-
 // ---- writers
 
 uint32_t BlockTable::Find(uint64_t hash) const noexcept {

@@ -45,7 +45,6 @@ class BlockTable {
   uint32_t CountHolders(uint64_t hash, Read read) const noexcept;
   // The same; also writes the first kHoldersMax of them to `slots`, which has kHoldersMax elements.
   uint32_t CopyHolders(uint64_t hash, Read read, uint16_t* slots) const noexcept;
-  void Prefetch(uint64_t hash) const noexcept;
 
   // Writers.
   // The block's node, or 0.

@@ -19,7 +19,7 @@ using internal::CellArena;
 using internal::StoreShared;
 using Read = internal::BlockTable::Read;
 
-static_assert(kPrefixSlotsMax == BlockTable::kHoldersMax);
+static_assert(kEndpointsMax <= BlockTable::kHoldersMax, "a slot must fit its bits of a tag");
 static_assert(kPrefixMemoryBytesMax / CellArena::kCellBytes <= 1ull << 31);
 
 constexpr uint64_t kEmptyAge = std::numeric_limits<uint64_t>::max();
@@ -71,7 +71,6 @@ class Matcher {
   // Both return false if a writer disturbed a look too often; the answer is then incomplete.
   bool Contiguous() noexcept {
     if (hashes_.empty()) return true;
-    for (size_t i = 1; i < hashes_.size(); i *= 2) table_.Prefetch(hashes_[hashes_.size() / i - 1]);
     uint32_t count;
     return Count(0, &count) && Ends(0, count, hashes_.size(), 0);
   }
@@ -99,6 +98,7 @@ class Matcher {
   bool Ends(size_t low, uint32_t low_count, size_t high, uint32_t high_count) noexcept {
     if (low_count == high_count) return true;
     if (high - low == 1) return Credit(low);
+
     const size_t middle = low + (high - low) / 2;
     uint32_t count;
     return Count(middle, &count) && Ends(low, low_count, middle, count) &&
@@ -366,9 +366,9 @@ void PrefixIndex::Impl::SetCapacity(uint32_t slot, uint32_t capacity_blocks) noe
 
 absl::StatusOr<std::unique_ptr<PrefixIndex>> PrefixIndex::Create(
     const PrefixIndexOptions& options) {
-  if (options.slots_max < 1 || options.slots_max > kPrefixSlotsMax) {
+  if (options.slots_max < 1 || options.slots_max > kEndpointsMax) {
     return absl::InvalidArgumentError(absl::StrCat("prefix index: slots_max ", options.slots_max,
-                                                   ", expected 1..", kPrefixSlotsMax));
+                                                   ", expected 1..", kEndpointsMax));
   }
   if (options.memory_bytes_max < kPrefixMemoryBytesMin ||
       options.memory_bytes_max > kPrefixMemoryBytesMax) {

@@ -251,15 +251,15 @@ TEST(PrefixIndex, AHeldBlockImpliesItsAncestors) {
 TEST(PrefixIndex, AllSlotsMayHoldOneBlock) {
   auto index = Make({});
   const Hashes chain = Chain(1, 3);
-  for (uint32_t slot = 0; slot < kPrefixSlotsMax; ++slot) index->Insert(slot, chain);
-  for (const uint32_t matched : Match(*index, chain, kPrefixSlotsMax)) ASSERT_EQ(matched, 3u);
+  for (uint32_t slot = 0; slot < kEndpointsMax; ++slot) index->Insert(slot, chain);
+  for (const uint32_t matched : Match(*index, chain, kEndpointsMax)) ASSERT_EQ(matched, 3u);
   const PrefixIndexStats stats = index->Stats();
   EXPECT_EQ(stats.block_count, 3u);
-  EXPECT_EQ(stats.entry_count, 3u * kPrefixSlotsMax);
-  for (uint32_t slot = 0; slot < kPrefixSlotsMax; slot += 2) index->Clear(slot);
-  const auto matched = Match(*index, chain, kPrefixSlotsMax);
-  for (uint32_t slot = 0; slot < kPrefixSlotsMax; ++slot) ASSERT_EQ(matched[slot], slot % 2 * 3);
-  for (uint32_t slot = 1; slot < kPrefixSlotsMax; slot += 2) index->Clear(slot);
+  EXPECT_EQ(stats.entry_count, 3u * kEndpointsMax);
+  for (uint32_t slot = 0; slot < kEndpointsMax; slot += 2) index->Clear(slot);
+  const auto matched = Match(*index, chain, kEndpointsMax);
+  for (uint32_t slot = 0; slot < kEndpointsMax; ++slot) ASSERT_EQ(matched[slot], slot % 2 * 3);
+  for (uint32_t slot = 1; slot < kEndpointsMax; slot += 2) index->Clear(slot);
   EXPECT_EQ(index->Stats().block_count, 0u);
 }
 
@@ -273,7 +273,7 @@ TEST(PrefixIndex, AnEntryTakesAtMostFortyBytes) {
   };
   for (const uint32_t holders : {1, 2, 3, 5, 11, 21, 43, 100}) {
     auto index = Make({.slots_max = 100});
-    for (uint32_t prompt = 0; prompt < 40000 / holders; ++prompt) {
+    for (uint32_t prompt = 0; prompt < 10000 / holders; ++prompt) {
       const Hashes chain = Chain(prompt, 10);
       for (uint32_t i = 0; i < holders; ++i) index->Insert((prompt + i) % 100, chain);
     }
@@ -339,10 +339,10 @@ TEST(PrefixIndex, MemoryServesChangingWorkloads) {
 
 TEST(PrefixIndex, GivesMemoryBack) {
   auto index = Make({.slots_max = 4, .capacity_blocks = 1u << 30, .memory_bytes_max = 64 << 20});
-  for (uint32_t i = 0; i < 40000; ++i) index->Insert(i % 4, Chain(i, 20));
-  EXPECT_GT(index->Stats().bytes_held, 20u << 20);
+  for (uint32_t i = 0; i < 10000; ++i) index->Insert(i % 4, Chain(i, 20));
+  EXPECT_GT(index->Stats().bytes_held, 6u << 20);
   for (uint32_t slot = 0; slot < 4; ++slot) index->Clear(slot);
-  EXPECT_LT(index->Stats().bytes_held, 4u << 20);
+  EXPECT_LT(index->Stats().bytes_held, 2u << 20);
 }
 
 }  // namespace
