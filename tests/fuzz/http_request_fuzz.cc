@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string out(whole.size_bytes + 64, '\0');
   HeadWriter writer(out.data(), out.size());
   writer.RequestLine(whole.method, whole.path_and_query);
-  writer.CopyHeaders(whole, {}, true);
+  writer.CopyHeaders(whole, {.framing = true});
   writer.End();
   Require(!writer.overflow());
   out.resize(writer.size_bytes());

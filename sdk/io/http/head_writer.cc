@@ -14,8 +14,7 @@ bool HasLineBreak(std::string_view text) noexcept {
   return false;
 }
 
-bool MayTravel(const HeaderView& line, const Head& head, std::span<const std::string_view> strip,
-               bool with_framing) noexcept {
+bool MayTravel(const HeaderView& line, const Head& head, const CopyRules& rules) noexcept {
   switch (line.id) {
     case HeaderId::kConnection:
     case HeaderId::kKeepAlive:
@@ -27,14 +26,16 @@ bool MayTravel(const HeaderView& line, const Head& head, std::span<const std::st
     case HeaderId::kContentLength:
     case HeaderId::kTransferEncoding:
     case HeaderId::kTrailer:
-      if (!with_framing) return false;
+      if (!rules.framing) return false;
       break;
     case HeaderId::kHost:
+      if (!rules.host) return false;
+      break;
     case HeaderId::kOther:
       break;
   }
   if (head.hop_name_count > 0 && head.IsHopName(line.name)) return false;
-  for (const std::string_view name : strip)
+  for (const std::string_view name : rules.strip)
     if (EqualsIgnoreCase(name, line.name)) return false;
   return true;
 }
@@ -240,10 +241,9 @@ void HeadWriter::Header(std::string_view name, uint64_t value) noexcept {
   Header(name, std::string_view(digits, static_cast<size_t>(end - digits)));
 }
 
-void HeadWriter::CopyHeaders(const Head& head, std::span<const std::string_view> strip,
-                             bool with_framing) noexcept {
+void HeadWriter::CopyHeaders(const Head& head, const CopyRules& rules) noexcept {
   for (const HeaderView& line : head.headers())
-    if (MayTravel(line, head, strip, with_framing)) Line(line.name, line.value);
+    if (MayTravel(line, head, rules)) Line(line.name, line.value);
 }
 
 size_t WriteErrorBody(std::span<char> out, const ErrorReply& reply) noexcept {

@@ -20,6 +20,13 @@ struct HeaderField {
   std::string_view value;
 };
 
+// Which headers stay behind when a head is copied, beside those that are for one hop only.
+struct CopyRules {
+  std::span<const std::string_view> strip;  // names, any letter case
+  bool framing = false;                     // Content-Length, Transfer-Encoding and Trailer travel
+  bool host = true;                         // Host travels
+};
+
 // Appends a head to a buffer of fixed size. Writing beyond the end is remembered, not done, so
 // check once at the end. Bytes given must come from a parsed head or from the program itself: names
 // and values are refused (as an overflow is) when they contain CR, LF or NUL. Serial.
@@ -34,10 +41,8 @@ class HeadWriter {
   void Header(std::string_view name, uint64_t value) noexcept;
 
   // Copies the headers of `head` that may travel on: not Connection, Keep-Alive, Proxy-Connection,
-  // TE, Upgrade, Expect, nor a name that Connection lists or that is in `strip` (any letter case).
-  // Content-Length, Transfer-Encoding and Trailer travel only if `with_framing`. [hot, serial]
-  void CopyHeaders(const Head& head, std::span<const std::string_view> strip,
-                   bool with_framing) noexcept;
+  // TE, Upgrade, Expect, nor what Connection lists or `rules` leave behind. [hot, serial]
+  void CopyHeaders(const Head& head, const CopyRules& rules) noexcept;
 
   void End() noexcept { Raw("\r\n"); }
   // Appends bytes as they are: a body.
