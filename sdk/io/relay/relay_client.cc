@@ -367,11 +367,10 @@ void RelayClient::SendToClient(std::string_view first, std::string_view second) 
   } else {
     pending_.Grow(pending_end_ + rest, pending_end_);
   }
-  std::memcpy(pending_.data() + pending_end_, first.data(), first.size());
-  if (!second.empty()) {
-    std::memcpy(pending_.data() + pending_end_ + first.size(), second.data(), second.size());
+  for (const std::string_view piece : {first, second}) {
+    if (!piece.empty()) std::memcpy(pending_.data() + pending_end_, piece.data(), piece.size());
+    pending_end_ += piece.size();
   }
-  pending_end_ += rest;
 }
 
 void RelayClient::FlushPending() {
