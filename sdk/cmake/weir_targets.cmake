@@ -28,13 +28,24 @@ function(weir_builtin folder)
   set(schema_file "${PROJECT_SOURCE_DIR}/plugins/${folder}/params.schema.json")
   file(READ "${schema_file}" schema)
   file(CONFIGURE OUTPUT "${schema_dir}/params_schema.h" @ONLY CONTENT
-    "#pragma once\ninline constexpr char kParamsSchema[] = R\"schema(@schema@)schema\";\n")
+    "#pragma once\n// static: each type has its own text under this name.\nstatic constexpr char kParamsSchema[] = R\"schema(@schema@)schema\";\n")
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${schema_file}")
   list(TRANSFORM arg_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/plugins/${folder}/")
   target_sources(weir_builtins PRIVATE ${arg_SOURCES})
   set_source_files_properties(${arg_SOURCES} PROPERTIES
     COMPILE_DEFINITIONS "WEIR_PLUGIN_SYMBOL=weir_builtin_${symbol}" INCLUDE_DIRECTORIES "${schema_dir}")
   set_property(GLOBAL APPEND PROPERTY WEIR_BUILTINS ${symbol})
+endfunction()
+
+# weir_configured(<kind>/<type-name>): a YAML type that runs outside the engine; it is only a schema here.
+function(weir_configured folder)
+  get_filename_component(type ${folder} NAME)
+  get_filename_component(kind ${folder} DIRECTORY)
+  set(schema_file "${PROJECT_SOURCE_DIR}/plugins/${folder}/params.schema.json")
+  file(READ "${schema_file}" schema)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${schema_file}")
+  set_property(GLOBAL APPEND_STRING PROPERTY WEIR_CONFIGURED
+    "    {\"${kind}\", \"${type}\", R\"schema(${schema})schema\"},\n")
 endfunction()
 
 # weir_write_builtins(): writes the list of built-ins, after the last weir_builtin().
@@ -46,8 +57,9 @@ function(weir_write_builtins)
     string(APPEND declarations "extern \"C\" const weir_module* weir_builtin_${symbol}();\n")
     string(APPEND entries "    weir_builtin_${symbol},\n")
   endforeach()
+  get_property(configured GLOBAL PROPERTY WEIR_CONFIGURED)
   file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/plugins/builtins.cc" @ONLY CONTENT
-"// Generated from the weir_builtin() calls in plugins/CMakeLists.txt.
+"// Generated from the weir_builtin() and weir_configured() calls in plugins/CMakeLists.txt.
 #include \"builtins.h\"
 
 @declarations@
@@ -57,6 +69,11 @@ constexpr weir_plugin_module_fn kBuiltins[] = {
 @entries@};
 }  // namespace
 std::span<const weir_plugin_module_fn> Builtins() noexcept { return kBuiltins; }
+std::span<const ConfiguredType> ConfiguredTypes() noexcept {
+  static constexpr ConfiguredType kConfigured[] = {
+@configured@  };
+  return kConfigured;
+}
 }  // namespace weir::internal
 ")
   target_sources(weir_builtins PRIVATE "${CMAKE_BINARY_DIR}/plugins/builtins.cc")

@@ -53,7 +53,9 @@ struct PipelineSpec {
   std::vector<uint32_t> producers;  // in the order they run
   std::vector<ProfileSpec> profiles;
   uint32_t profile_handler = 0;
-  std::vector<uint32_t> data_layer;   // sources and extractors, file order
+  // Data sources, each before its extractors, and the discovery, in file order; added ones last.
+  std::vector<uint32_t> data_layer;
+  std::vector<uint32_t> parsers;      // in the order they are asked
   std::string discovery_plugin;       // instance name or empty
   std::vector<std::string> warnings;  // one line each
 };
@@ -64,7 +66,9 @@ std::string_view DefaultPipelineText();
 // Reads, completes and checks a pipeline. Every error found is one line of the text:
 //   pipeline.yaml:14: schedulingProfiles[0].plugins[2].pluginRef: "prefx-cache-scorer" is not a
 //   plugin of this file; did you mean "prefix-cache-scorer"?   (in one line)
-// Errors: kInvalidArgument; kUnimplemented if all it lacks is a type of a later version.
+// An empty text is DefaultPipelineText(). The text of a plugin's own create is not among the
+// errors: PluginInstance::Create finds it later. Errors: kInvalidArgument; kUnimplemented if all it
+// lacks is a type of a later version. [control]
 absl::StatusOr<PipelineSpec> LoadPipelineSpec(std::string_view text, const std::string& file,
                                               const PluginRegistry& registry,
                                               const RouterOptions& options);

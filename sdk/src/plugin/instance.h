@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "weir/plugin/abi.h"
 #include "weir/status.h"
@@ -14,11 +16,11 @@ namespace weir::internal {
 class PluginInstance {
  public:
   // Validates `parameters` (a map or null) against the type's schema, or against the keys it reads
-  // where it has none, and creates the object. `where` starts each error text, for example
-  // "pipeline.yaml:14: plugins[2].parameters"; a parameter's own line replaces the one in it:
+  // where it has none, and creates the object. Each error text names file, line and field:
   //   pipeline.yaml:15: plugins[2].parameters.threshold: -1, expected >= 0
-  // `warnings` collects unknown parameters of types whose schema allows them, each as such a text.
-  // Errors: kInvalidArgument.
+  // where "plugins[2].parameters" is `field`. `warnings` (may be null) collects deprecated and
+  // unknown parameters of types whose schema allows them, each as such a text; LoadPipelineSpec
+  // has reported the same. Errors: kInvalidArgument.
   static absl::StatusOr<std::unique_ptr<PluginInstance>> Create(
       const weir_plugin& plugin, const std::string& name, const ConfigNode& parameters,
       const std::string& file, const std::string& field, const weir_host& host,
@@ -53,7 +55,8 @@ class PluginInstance {
   const weir_observer* observer_ = nullptr;
 };
 
-// A host table whose param_ slots work; `log` and the hot slots are the caller's to set.
+// A host table whose param_ slots work; `log` drops, the hot slots are null and the caller's to
+// set.
 weir_host ParamHost();
 
 }  // namespace weir::internal

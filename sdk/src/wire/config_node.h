@@ -29,7 +29,8 @@ struct ConfigNode {
 
   // The member of a map, null if absent or if this is no map.
   const ConfigNode* Find(std::string_view key) const;
-  // The node at a path of keys and indices joined with '/'; "" is this node. Null if absent.
+  // The node at a path of keys and indices joined with '/', in a key '/' as "~1" and '~' as "~0";
+  // "" is this node. Null if absent.
   const ConfigNode* FindPath(std::string_view path) const;
   // Compact JSON, members in file order.
   std::string ToJson() const;
