@@ -114,6 +114,8 @@ class HttpCall {
   friend class HttpClient;
   void OnDeadline();
   void ArmDeadline() noexcept;
+  bool connecting() const noexcept;
+  void Finish(HttpEnd end);
 
   HttpClient* client_ = nullptr;
   ClientConnection* connection_ = nullptr;
@@ -133,6 +135,7 @@ class HttpCall {
   HeadError head_error_ = HeadError::kNone;
   ChunkError chunk_error_ = ChunkError::kNone;
   int error_ = 0;
+  std::string detail_;  // of a TLS failure
 };
 
 // Calls to one server over kept connections, the last used first. Belongs to its loop's thread.
@@ -162,8 +165,7 @@ class HttpClient {
  private:
   friend class ClientConnection;
   friend class HttpCall;
-  void Dispatch(HttpCall& call);
-  ClientConnection* OpenConnection(HttpCall& call);
+  void Connect(HttpCall& call);
   void FailLater(HttpCall& call, HttpEnd end, int error) noexcept;
 
   EventLoop* loop_;
