@@ -91,6 +91,11 @@ class Decision {
   // addresses of the targets. REQUIRES: *this
   std::span<const Header> headers() const noexcept;
 
+  // Lets go of the request's memory: call it when that goes before this decision does. A later
+  // Begin shows plugins id, model and token counts, but no headers and no prompts. [hot]
+  // REQUIRES: *this
+  void ReleaseRequest() noexcept;
+
   // Copies the reasons out. Allocates. [control] REQUIRES: *this
   weir::Explanation explanation() const;
   std::string Explain() const;

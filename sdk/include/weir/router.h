@@ -87,7 +87,8 @@ class Router {
 
   // Counts the request as in flight on targets()[target_index] until the flight ends: 0 for the
   // primary, another if a fallback took over. Empty, and counted in stats, above kFlightsMax.
-  // REQUIRES: the request that was decided is still alive. [hot, concurrent]
+  // REQUIRES: the request that was decided is still alive, or decision.ReleaseRequest() was called.
+  // [hot, concurrent]
   Flight Begin(const Decision& decision, uint32_t target_index = 0) const;
 
   // Keeps the decision among the last decisions_kept, for RecentDecisions. [hot, concurrent]

@@ -80,6 +80,7 @@ Decision::~Decision() {
 const Target& Decision::primary() const noexcept { return state_->targets[0]; }
 std::span<const Target> Decision::targets() const noexcept { return state_->chosen(); }
 std::span<const Header> Decision::headers() const noexcept { return state_->headers; }
+void Decision::ReleaseRequest() noexcept { state_->ForgetRequest(); }
 Explanation Decision::explanation() const { return state_->engine->Explain(*state_); }
 std::string Decision::Explain() const { return explanation().ToText(); }
 std::string Decision::ToJson() const { return explanation().ToJson(); }

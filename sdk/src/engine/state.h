@@ -71,6 +71,18 @@ struct DecisionState {
   std::string_view model;
 
   std::span<const Target> chosen() const { return {targets.data(), target_count}; }
+
+  // Keeps of the request what lies in the arena: id, model and token counts.
+  void ForgetRequest() noexcept {
+    request.id = {request_id.data(), request_id.size()};
+    request.model = {model.data(), model.size()};
+    request.cache_salt = request.fairness_id = {nullptr, 0};
+    request.headers = nullptr;
+    request.header_count = 0;
+    for (uint64_t p = 0; p < request.prompt_count; ++p) {
+      prompts[p] = {nullptr, 0, nullptr, prompts[p].token_count};
+    }
+  }
 };
 
 // Requests counted at the endpoints of the first picks of this many profiles.

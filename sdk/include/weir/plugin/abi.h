@@ -65,7 +65,8 @@ typedef struct weir_part {
 } weir_part;
 
 /* One prompt. Text of a first and only text part is 4-byte aligned and followed by zero bytes up to
- * the next multiple of 4. tokens is null until a token producer has run. Frozen. */
+ * the next multiple of 4. tokens is null until a token producer has run, and again, with its count
+ * kept, in an observer's begin after the request's memory is gone. Frozen. */
 typedef struct weir_prompt {
   const weir_part* parts;
   uint64_t part_count;

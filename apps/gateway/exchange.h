@@ -1,0 +1,32 @@
+// exchange.h: what the gateway remembers of one request while it is under way.
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "weir/decision.h"
+#include "weir/flight.h"
+#include "weir/io/http/sse.h"
+#include "weir/io/relay/relay.h"
+
+namespace weir::gateway {
+
+// Upstreams tried for one request at most: the pick and three fallbacks.
+inline constexpr uint32_t kRequestTargetsMax = 4;
+
+// Small, because each open stream has one. Reused; its strings keep their memory.
+struct Exchange {
+  Decision decision;  // until the first byte of the response
+  Flight flight;
+  io::UsageScanner usage;
+  std::array<io::UpstreamTarget, kRequestTargetsMax> targets;
+  std::array<uint32_t, kRequestTargetsMax> decision_targets;  // index in decision.targets()
+  std::array<io::HeaderField, 2> request_headers;
+  std::array<io::HeaderField, 2> response_headers;
+  std::string destination;  // value of the destination header
+  std::string endpoint;     // name of the endpoint in charge, for the response header
+  int64_t started_ns = 0;
+  bool first_byte_seen = false;
+};
+
+}  // namespace weir::gateway

@@ -1,0 +1,245 @@
+#include "fleet.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "routes.h"
+#include "weir/io/loop/socket.h"
+#include "weir/io/scrape/params.h"
+
+namespace weir::gateway {
+namespace {
+
+constexpr std::string_view kMetricsSourceType = "metrics-data-source";
+constexpr std::string_view kExtractorType = "core-metrics-extractor";
+constexpr std::string_view kFileDiscoveryType = "file-discovery";
+
+uint32_t SampleFields(const RouterNeeds& needs) {
+  uint32_t fields = 0;
+  if (needs.waiting_requests) fields |= io::kSampleWaiting;
+  if (needs.running_requests) fields |= io::kSampleRunning;
+  if (needs.kv_used_ratio) fields |= io::kSampleKvUsed;
+  if (needs.kv_blocks) fields |= io::kSampleBlockTokens | io::kSampleBlockCount;
+  return fields;
+}
+
+// The parameters of the first plugin of a type, empty if there is none.
+std::string ParametersOf(const RouterNeeds& needs, std::string_view type) {
+  for (const RouterNeeds::ConfiguredPlugin& plugin : needs.data_layer) {
+    if (plugin.type == type) return plugin.parameters_json;
+  }
+  return "";
+}
+
+// A numeric form of "host:port"; empty if the name is not known now.
+std::string Resolve(const std::string& address) {
+  if (io::SocketAddress::Parse(address).ok()) return address;
+  const auto resolved = io::ResolveAddress(address);
+  if (!resolved.ok() || resolved->empty()) return "";
+  return resolved->front().ToString();
+}
+
+}  // namespace
+
+Fleet::Fleet(io::EventLoop& loop, const Router& router, const FleetOptions& options, Log log)
+    : loop_(loop), router_(router), options_(options), log_(std::move(log)) {}
+
+Fleet::~Fleet() = default;
+
+absl::StatusOr<std::unique_ptr<Fleet>> Fleet::Create(io::EventLoop& loop, const Router& router,
+                                                     const FleetOptions& options, Log log) {
+  std::unique_ptr<Fleet> fleet(new Fleet(loop, router, options, std::move(log)));
+  if (absl::Status status = fleet->CreateScraper(); !status.ok()) return status;
+  if (absl::Status status = fleet->CreateDiscovery(); !status.ok()) return status;
+  if (!options.endpoint_urls.empty()) {
+    const auto endpoints = fleet->EndpointsOfFlags();
+    if (!endpoints.ok()) return endpoints.status();
+    fleet->Apply(*endpoints);
+  }
+  return fleet;
+}
+
+absl::Status Fleet::CreateScraper() {
+  const RouterNeeds& needs = router_.needs();
+  const uint32_t fields = SampleFields(needs);
+  auto extractor = io::ParseCoreMetricsOptions(ParametersOf(needs, kExtractorType));
+  if (!extractor.ok()) return extractor.status();
+  if (!options_.default_engine.empty()) extractor->default_engine = options_.default_engine;
+  auto plans = io::ScrapePlans::Create(*extractor, fields);
+  if (!plans.ok()) return plans.status();
+  plans_ = std::make_unique<io::ScrapePlans>(*std::move(plans));
+  io::ScraperOptions scraper;
+  auto source = io::ParseMetricsSourceOptions(ParametersOf(needs, kMetricsSourceType));
+  if (!source.ok()) return source.status();
+  scraper.source = *std::move(source);
+  if (options_.scrape_interval_ns > 0) {
+    scraper.source.interval = absl::Nanoseconds(options_.scrape_interval_ns);
+  }
+  if (!options_.scrape || fields == 0) return absl::OkStatus();
+  auto made = io::Scraper::Create(loop_, scraper, *this);
+  if (!made.ok()) return made.status();
+  scraper_ = *std::move(made);
+  return absl::OkStatus();
+}
+
+absl::Status Fleet::CreateDiscovery() {
+  const RouterNeeds& needs = router_.needs();
+  if (needs.discovery_plugin.empty()) return absl::OkStatus();
+  if (!options_.endpoint_urls.empty()) {
+    return absl::InvalidArgumentError(
+        "--endpoint and dataLayer.discovery of the pipeline file: expected one of them");
+  }
+  for (const RouterNeeds::ConfiguredPlugin& plugin : needs.data_layer) {
+    if (plugin.name != needs.discovery_plugin || plugin.type != kFileDiscoveryType) continue;
+    const auto parameters = nlohmann::json::parse(plugin.parameters_json, nullptr, false);
+    io::FileDiscoveryOptions options;
+    options.path = parameters.value("path", "");
+    options.watch_file = parameters.value("watchFile", false);
+    auto discovery = io::FileDiscovery::Create(loop_, options, *this);
+    if (!discovery.ok()) return discovery.status();
+    discovery_ = *std::move(discovery);
+    OnEndpoints(discovery_->current().endpoints, discovery_->current().problems);
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("discovery plugin \"", needs.discovery_plugin,
+                                                 "\": expected one of type ",
+                                                 std::string(kFileDiscoveryType)));
+}
+
+absl::StatusOr<std::vector<io::DiscoveredEndpoint>> Fleet::EndpointsOfFlags() const {
+  std::vector<io::DiscoveredEndpoint> endpoints;
+  std::set<std::string> seen;
+  for (const std::string& url : options_.endpoint_urls) {
+    std::string_view rest = url;
+    io::DiscoveredEndpoint endpoint;
+    if (rest.starts_with("https://")) {
+      endpoint.labels.emplace(kSchemeLabel, "https");
+      rest.remove_prefix(8);
+    } else if (rest.starts_with("http://")) {
+      rest.remove_prefix(7);
+    }
+    if (rest.ends_with('/')) rest.remove_suffix(1);
+    const size_t colon = rest.rfind(':');
+    int port = 0;
+    if (colon == std::string_view::npos || colon == 0 ||
+        !absl::SimpleAtoi(absl::string_view(rest.data() + colon + 1, rest.size() - colon - 1),
+                          &port) ||
+        port < 1 || port > 65535 || rest.find('/') != std::string_view::npos) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--endpoint ", url, ": expected http://host:port, with a port of 1..65535 and no path"));
+    }
+    endpoint.host = std::string(rest.substr(0, colon));
+    endpoint.port = static_cast<uint16_t>(port);
+    endpoint.name = endpoint.address = endpoint.metrics_address = std::string(rest);
+    if (!seen.insert(endpoint.name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("--endpoint ", url, ": given twice"));
+    }
+    endpoints.push_back(std::move(endpoint));
+  }
+  return endpoints;
+}
+
+void Fleet::Apply(std::span<const io::DiscoveredEndpoint> endpoints) {
+  std::vector<Endpoint> wanted;
+  for (const io::DiscoveredEndpoint& found : endpoints) {
+    Endpoint endpoint{.name = found.name,
+                      .namespace_name = found.namespace_name,
+                      .address = Resolve(found.address),
+                      .labels = found.labels};
+    if (endpoint.address.empty()) {
+      rejected_.fetch_add(1);
+      log_(LogLevel::kError,
+           absl::StrCat("endpoint \"", found.name, "\": address \"", found.address,
+                        "\" cannot be resolved; the other endpoints are in use"));
+      continue;
+    }
+    if (endpoint.address != found.address) {
+      endpoint.labels.emplace(kHostLabel, found.host);
+    }
+    wanted.push_back(std::move(endpoint));
+  }
+  if (const absl::Status status = router_.pool().Replace(wanted); !status.ok()) {
+    rejected_.fetch_add(1);
+    log_(LogLevel::kError, std::string(status.message()));
+  }
+  FollowPool(endpoints);
+}
+
+// Makes the scraper ask exactly the endpoints of the pool.
+void Fleet::FollowPool(std::span<const io::DiscoveredEndpoint> endpoints) {
+  const auto snapshot = router_.pool().snapshot();
+  endpoint_count_.store(snapshot->count());
+  if (scraper_ == nullptr) return;
+  const auto ids = snapshot->ids();
+  for (const EndpointId id : scraped_) scraper_->Remove(id);
+  scraped_.clear();
+  for (uint32_t i = 0; i < ids.size(); ++i) {
+    const std::string_view name = snapshot->name(i);
+    const auto found = std::find_if(endpoints.begin(), endpoints.end(), [&](const auto& one) {
+      return name == absl::StrCat(one.namespace_name, "/", one.name);
+    });
+    if (found == endpoints.end()) continue;
+    io::ScrapeTarget target{.id = ids[i],
+                            .metrics_address = found->metrics_address,
+                            .plan = &plans_->ForLabels(found->labels)};
+    const std::string numeric = found->metrics_address == found->address
+                                    ? std::string(snapshot->address(i))
+                                    : Resolve(found->metrics_address);
+    if (const auto address = io::SocketAddress::Parse(numeric); address.ok()) {
+      target.socket_address = *address;
+    }
+    if (const absl::Status status = scraper_->Add(target); !status.ok()) {
+      log_(LogLevel::kError,
+           absl::StrCat("endpoint \"", std::string(name),
+                        "\": metrics are not read: ", std::string(status.message())));
+      continue;
+    }
+    scraped_.push_back(ids[i]);
+  }
+}
+
+void Fleet::OnScrapeStarted(EndpointId id, int64_t) { router_.pool().SampleStarted(id); }
+
+void Fleet::OnSample(EndpointId id, const io::EndpointSample& sample, int64_t, int64_t) {
+  EndpointMetrics metrics;
+  if (sample.has(io::kSampleWaiting)) metrics.waiting_requests = sample.waiting_requests;
+  if (sample.has(io::kSampleRunning)) metrics.running_requests = sample.running_requests;
+  if (sample.has(io::kSampleKvUsed)) metrics.kv_used_ratio = sample.kv_used_ratio;
+  if (sample.has(io::kSampleBlockTokens)) metrics.kv_block_tokens = sample.block_tokens;
+  if (sample.has(io::kSampleBlockCount)) metrics.kv_block_count = sample.block_count;
+  updates_.push_back({id, metrics});
+}
+
+void Fleet::OnFailure(EndpointId, io::ScrapeError, int64_t) { CopyTotals(); }
+
+void Fleet::OnBatchEnd(int64_t) {
+  router_.pool().ApplySamples(updates_);
+  updates_.clear();
+  CopyTotals();
+}
+
+void Fleet::CopyTotals() {
+  const io::ScrapeCounters& from = scraper_->totals();
+  totals_.scrapes.store(from.scrapes);
+  totals_.samples.store(from.samples);
+  for (uint32_t i = 0; i < io::kScrapeErrorCount; ++i) totals_.errors[i].store(from.errors[i]);
+  totals_.missing.store(from.missing);
+  totals_.bad_values.store(from.bad_values);
+  totals_.malformed_lines.store(from.malformed_lines);
+}
+
+void Fleet::OnEndpoints(std::span<const io::DiscoveredEndpoint> endpoints,
+                        std::span<const std::string> problems) {
+  for (const std::string& problem : problems) {
+    rejected_.fetch_add(1);
+    log_(LogLevel::kError, problem);
+  }
+  Apply(endpoints);
+}
+
+void Fleet::OnUnusable(std::string_view reason) { log_(LogLevel::kError, std::string(reason)); }
+
+}  // namespace weir::gateway

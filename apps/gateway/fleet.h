@@ -1,0 +1,86 @@
+// fleet.h: the endpoints behind the gateway: where they come from, and their metrics.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "weir/io/files/file_discovery.h"
+#include "weir/io/loop/event_loop.h"
+#include "weir/io/scrape/scraper.h"
+#include "weir/router.h"
+
+namespace weir::gateway {
+
+struct FleetOptions {
+  std::vector<std::string> endpoint_urls;  // "http://host:port", "https://host:port" or "host:port"
+  std::string default_engine;      // of endpoints without an engine label; empty: the file's
+  int64_t scrape_interval_ns = 0;  // 0: the file's, else 50 ms
+  bool scrape = true;
+};
+
+// Writes the router's pool from the flags, or from the endpoints file that the pipeline names, and
+// from what the endpoints report. All members belong to the thread of the loop, except those
+// marked.
+class Fleet final : private io::ScrapeSink, private io::FileDiscoverySink {
+ public:
+  using Log = std::function<void(LogLevel, const std::string&)>;
+
+  // Borrowed: loop. Host names are resolved here and when the file changes, on this thread.
+  // Errors: kInvalidArgument (a flag, a parameter), kNotFound (the file), each naming it. [control]
+  static absl::StatusOr<std::unique_ptr<Fleet>> Create(io::EventLoop& loop, const Router& router,
+                                                       const FleetOptions& options, Log log);
+  ~Fleet();
+
+  // Whether there is an endpoint. [concurrent]
+  bool has_endpoints() const noexcept { return endpoint_count_.load() > 0; }
+  uint32_t endpoint_count() const noexcept { return endpoint_count_.load(); }
+  // Copies of the scraper's totals. [concurrent]
+  struct ScrapeTotals {
+    std::atomic<uint64_t> scrapes{0};
+    std::atomic<uint64_t> samples{0};
+    std::array<std::atomic<uint64_t>, io::kScrapeErrorCount> errors = {};
+    std::atomic<uint64_t> missing{0};
+    std::atomic<uint64_t> bad_values{0};
+    std::atomic<uint64_t> malformed_lines{0};
+  };
+  const ScrapeTotals& scrape_totals() const noexcept { return totals_; }
+  uint64_t endpoints_rejected() const noexcept { return rejected_.load(); }
+
+ private:
+  Fleet(io::EventLoop& loop, const Router& router, const FleetOptions& options, Log log);
+  absl::Status CreateScraper();
+  absl::Status CreateDiscovery();
+  absl::StatusOr<std::vector<io::DiscoveredEndpoint>> EndpointsOfFlags() const;
+  void Apply(std::span<const io::DiscoveredEndpoint> endpoints);
+  void FollowPool(std::span<const io::DiscoveredEndpoint> endpoints);
+
+  void OnScrapeStarted(EndpointId id, int64_t now_ns) override;
+  void OnSample(EndpointId id, const io::EndpointSample& sample, int64_t started_ns,
+                int64_t now_ns) override;
+  void OnFailure(EndpointId id, io::ScrapeError error, int64_t now_ns) override;
+  void OnBatchEnd(int64_t now_ns) override;
+  void OnEndpoints(std::span<const io::DiscoveredEndpoint> endpoints,
+                   std::span<const std::string> problems) override;
+  void OnUnusable(std::string_view reason) override;
+  void CopyTotals();
+
+  io::EventLoop& loop_;
+  const Router router_;
+  const FleetOptions options_;
+  const Log log_;
+  std::unique_ptr<io::ScrapePlans> plans_;
+  std::unique_ptr<io::Scraper> scraper_;
+  std::unique_ptr<io::FileDiscovery> discovery_;
+  std::vector<EndpointId> scraped_;
+  std::vector<MetricsUpdate> updates_;
+  std::atomic<uint32_t> endpoint_count_{0};
+  std::atomic<uint64_t> rejected_{0};
+  ScrapeTotals totals_;
+};
+
+}  // namespace weir::gateway

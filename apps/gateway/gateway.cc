@@ -1,0 +1,163 @@
+#include "gateway.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "metrics_page.h"
+
+namespace weir::gateway {
+namespace {
+
+constexpr uint32_t kThreadsMax = 64;
+
+constexpr std::string_view kDefaultPipeline = R"(apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: queue-scorer
+- type: kv-cache-utilization-scorer
+- type: prefix-cache-scorer
+- type: max-score-picker
+  parameters: {maxNumOfEndpoints: 3}
+schedulingProfiles:
+- name: default
+  plugins:
+  - {pluginRef: queue-scorer, weight: 2}
+  - {pluginRef: kv-cache-utilization-scorer, weight: 2}
+  - {pluginRef: prefix-cache-scorer, weight: 3}
+  - {pluginRef: max-score-picker}
+)";
+
+absl::StatusOr<io::SocketAddress> ParseListen(std::string_view flag, const std::string& value) {
+  auto address = io::SocketAddress::Parse(value);
+  if (address.ok()) return address;
+  return absl::InvalidArgumentError(absl::StrCat(
+      std::string(flag), " ", value,
+      ": expected a numeric address with a port, such as 127.0.0.1:8080, [::1]:8080 or :8080"));
+}
+
+}  // namespace
+
+std::string_view DefaultGatewayPipeline() { return kDefaultPipeline; }
+
+absl::StatusOr<Router> LoadRouter(const GatewayOptions& options) {
+  if (options.config_file.empty()) {
+    return Router::FromText(kDefaultPipeline, "default pipeline", options.router);
+  }
+  return Router::FromFile(options.config_file, options.router);
+}
+
+Gateway::Gateway(Router router, const GatewayOptions& options)
+    : router_(std::move(router)), options_(options) {}
+
+absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(io::EventLoop& control_loop,
+                                                        const GatewayOptions& options,
+                                                        Fleet::Log log) {
+  auto router = LoadRouter(options);
+  if (!router.ok()) return router.status();
+  std::unique_ptr<Gateway> gateway(new Gateway(*std::move(router), options));
+  if (absl::Status status = gateway->Open(control_loop, std::move(log)); !status.ok()) {
+    return status;
+  }
+  return gateway;
+}
+
+absl::Status Gateway::Open(io::EventLoop& control_loop, Fleet::Log log) {
+  if (options_.tls_cert_file.empty() != options_.tls_key_file.empty()) {
+    return absl::InvalidArgumentError("--tls-cert and --tls-key: expected both or none");
+  }
+  if (!options_.tls_cert_file.empty()) {
+    auto tls = io::TlsContext::Server(
+        {.cert_file = options_.tls_cert_file, .key_file = options_.tls_key_file});
+    if (!tls.ok()) return tls.status();
+    server_tls_ = *std::move(tls);
+  }
+  auto upstream_tls = io::TlsContext::Client(
+      {.verify = !options_.upstream_insecure, .ca_file = options_.upstream_ca_file});
+  if (!upstream_tls.ok()) return upstream_tls.status();
+  upstream_tls_ = *std::move(upstream_tls);
+  auto fleet = Fleet::Create(control_loop, router_, options_.fleet, std::move(log));
+  if (!fleet.ok()) return fleet.status();
+  fleet_ = *std::move(fleet);
+
+  const auto is_ready = [this] { return fleet_->has_endpoints() && !draining_.load(); };
+  health_pages_ = std::make_unique<HealthPages>(is_ready);
+  admin_pages_ = std::make_unique<AdminPages>(
+      router_, is_ready, [this] { return WriteMetrics(workers_, router_, *fleet_); });
+  if (absl::Status status = OpenWorkers(); !status.ok()) return status;
+  if (!options_.admin_listen.empty()) {
+    auto address = ParseListen("--admin-listen", options_.admin_listen);
+    if (!address.ok()) return address.status();
+    auto server = io::HttpServer::Open(control_loop, {.address = *address}, *this);
+    if (!server.ok()) return server.status();
+    admin_server_ = *std::move(server);
+  }
+  running_workers_.store(static_cast<uint32_t>(workers_.size()));
+  for (const auto& worker : workers_) {
+    threads_.emplace_back([this, one = worker.get()] {
+      one->Run();
+      running_workers_.fetch_sub(1);
+    });
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Gateway::OpenWorkers() {
+  auto address = ParseListen("--listen", options_.listen);
+  if (!address.ok()) return address.status();
+  const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
+  const uint32_t threads = options_.threads > 0 ? options_.threads : std::min(4u, cores);
+  if (threads > kThreadsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads ", threads, ": expected 1..", kThreadsMax));
+  }
+  const LocalPages& pages = options_.admin_listen.empty()
+                                ? static_cast<const LocalPages&>(*admin_pages_)
+                                : *health_pages_;
+  for (uint32_t i = 0; i < threads; ++i) {
+    Worker::Options worker{.relay = options_.relay,
+                           .listener = {.address = *address, .reuse_port = true},
+                           .server_tls = server_tls_.get(),
+                           .upstream_tls = upstream_tls_.get(),
+                           .endpoint_header = options_.endpoint_header};
+    auto made = Worker::Create(router_, pages, worker);
+    if (!made.ok()) return made.status();
+    workers_.push_back(*std::move(made));
+    address->set_port(workers_.front()->address().port());
+  }
+  return absl::OkStatus();
+}
+
+Gateway::~Gateway() {
+  admin_server_.reset();
+  if (!threads_.empty()) {
+    for (const auto& worker : workers_) worker->Drain(0);
+    for (std::thread& thread : threads_) thread.join();
+  }
+  workers_.clear();
+}
+
+void Gateway::Drain() {
+  if (draining_.exchange(true)) return;
+  for (const auto& worker : workers_) worker->Drain(options_.drain_ns);
+}
+
+std::string Gateway::admin_address() const {
+  return admin_server_ == nullptr ? address() : admin_server_->address().ToString();
+}
+
+void Gateway::OnRequest(const io::HttpRequest& request, io::ResponseWriter response) {
+  Page page;
+  const std::string_view target = request.head.path_and_query;
+  const size_t question = target.find('?');
+  const std::string_view query =
+      question == std::string_view::npos ? std::string_view() : target.substr(question + 1);
+  const bool html = request.head.Find("accept").find("text/html") != std::string_view::npos;
+  if (!admin_pages_->Serve(request.head.path(), query, html, &page)) {
+    response.SendError({.status = 404, .message = "no such page"});
+    return;
+  }
+  const io::HeaderField headers[] = {{"content-type", page.content_type}};
+  response.Send(page.status, headers, page.body);
+}
+
+}  // namespace weir::gateway

@@ -1,0 +1,199 @@
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <string>
+
+#include "gateway.h"
+#include "weir/io/loop/signals.h"
+
+namespace weir::gateway {
+namespace {
+
+struct Flags {
+  GatewayOptions options;
+  double scrape_interval_ms = 0;
+  double connect_timeout_s = 3, first_byte_timeout_s = 600, idle_timeout_s = 300;
+  double total_timeout_s = 0, drain_timeout_s = 30;
+  uint64_t body_mib_max = 16;
+  bool validate = false;
+  bool no_scrape = false;
+  bool no_endpoint_header = false;
+  bool peer_load_view = false;
+  std::string log_level = "info";
+};
+
+constexpr char kExamples[] = R"(Examples:
+  weir-gateway --endpoint http://10.0.0.1:8000 --endpoint http://10.0.0.2:8000
+  weir-gateway --config pipeline.yaml --plugin ./libzone.so --listen :8080 --admin-listen 127.0.0.1:9090
+)";
+
+void AddFlags(CLI::App& app, Flags& flags) {
+  GatewayOptions& options = flags.options;
+  auto* where = app.add_option_group("Model servers");
+  where->add_option("--endpoint", options.fleet.endpoint_urls,
+                    "A model server, http://host:port or https://host:port; repeat for more");
+  where
+      ->add_option("--engine", options.fleet.default_engine,
+                   "Whose metrics servers without an engine label speak: vllm, sglang, ...")
+      ->default_str("vllm");
+  where
+      ->add_option("--scrape-interval-ms", flags.scrape_interval_ms,
+                   "Time between two reads of a server's metrics, 10..60000")
+      ->check(CLI::Range(10.0, 60000.0))
+      ->default_str("50");
+  where->add_flag("--no-scrape", flags.no_scrape, "Do not read metrics; count own requests only");
+
+  auto* routing = app.add_option_group("Routing");
+  routing->add_option(
+      "--config", options.config_file,
+      "Pipeline file (EndpointPickerConfig); without one: queue 2, KV cache 2, prefix 3");
+  routing->add_option("--plugin", options.router.plugin_files,
+                      "A plugin library (.so) to load; repeat for more");
+  routing->add_flag("--allow-experimental-plugins", options.router.allow_experimental_plugins,
+                    "Accept plugin types of stability alpha");
+  routing->add_flag("--peer-load-view", flags.peer_load_view,
+                    "As llm-d's picker: no count of requests sent since the last scrape, and a "
+                    "server never scraped looks idle");
+  routing->add_option("--seed", options.router.seed, "Seed of all random draws; 0: from the clock")
+      ->default_str("0");
+
+  auto* listening = app.add_option_group("Listening");
+  listening->add_option("--listen", options.listen, "Address for clients")->capture_default_str();
+  listening->add_option("--admin-listen", options.admin_listen,
+                        "Own address for /metrics and /debug; without it they are on --listen");
+  listening
+      ->add_option("--threads", options.threads,
+                   "Worker threads, 1..64; 0: one per core, at most 4")
+      ->capture_default_str();
+  listening->add_option("--tls-cert", options.tls_cert_file, "PEM certificate chain: serve TLS");
+  listening->add_option("--tls-key", options.tls_key_file, "PEM key of --tls-cert");
+  listening->add_option("--upstream-ca", options.upstream_ca_file,
+                        "PEM file that signs https servers; without it the system's");
+  listening->add_flag("--upstream-insecure", options.upstream_insecure,
+                      "Do not check certificates of https servers");
+
+  auto* limits = app.add_option_group("Limits");
+  limits->add_option("--body-mib-max", flags.body_mib_max, "Largest request body in MiB, 1..64")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  limits
+      ->add_option("--connections-max", options.relay.connections_max, "Clients per worker thread")
+      ->capture_default_str();
+  limits->add_option("--connect-timeout-s", flags.connect_timeout_s, "To reach a server")
+      ->capture_default_str();
+  limits
+      ->add_option("--first-byte-timeout-s", flags.first_byte_timeout_s,
+                   "From there to its response head; 0: none")
+      ->capture_default_str();
+  limits
+      ->add_option("--idle-timeout-s", flags.idle_timeout_s,
+                   "Between two pieces of a response; 0: none")
+      ->capture_default_str();
+  limits->add_option("--total-timeout-s", flags.total_timeout_s, "Of a whole request; 0: none")
+      ->capture_default_str();
+  limits
+      ->add_option("--drain-timeout-s", flags.drain_timeout_s,
+                   "How long requests may end after SIGTERM")
+      ->capture_default_str();
+
+  auto* more = app.add_option_group("More");
+  more->add_flag("--validate", flags.validate,
+                 "Check flags and pipeline, print the pipeline, exit");
+  more->add_option("--decisions-kept", options.router.decisions_kept,
+                   "Decisions that /debug/decisions shows, 0..1024")
+      ->capture_default_str();
+  more->add_flag("--no-endpoint-header", flags.no_endpoint_header,
+                 "Do not say in x-weir-endpoint which server answered");
+  more->add_option("--log-level", flags.log_level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+}
+
+int64_t Nanoseconds(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
+
+void FinishOptions(Flags& flags) {
+  GatewayOptions& options = flags.options;
+  options.fleet.scrape = !flags.no_scrape;
+  options.fleet.scrape_interval_ns = static_cast<int64_t>(flags.scrape_interval_ms * 1e6);
+  options.endpoint_header = !flags.no_endpoint_header;
+  options.relay.body_bytes_max = flags.body_mib_max << 20;
+  options.relay.connect_ns = Nanoseconds(flags.connect_timeout_s);
+  options.relay.first_byte_ns = Nanoseconds(flags.first_byte_timeout_s);
+  options.relay.upstream_idle_ns = Nanoseconds(flags.idle_timeout_s);
+  options.relay.total_ns = Nanoseconds(flags.total_timeout_s);
+  options.drain_ns = Nanoseconds(flags.drain_timeout_s);
+  if (flags.peer_load_view) {
+    options.router.count_unscraped_requests = false;
+    options.router.unscraped = UnscrapedPolicy::kIdle;
+  } else {
+    // Forty missed scrapes: what the server said last is no longer a reason to prefer it.
+    const int64_t interval_ns =
+        options.fleet.scrape_interval_ns > 0 ? options.fleet.scrape_interval_ns : 50'000'000;
+    options.router.sample_age_ns_max = std::max<int64_t>(2'000'000'000, 40 * interval_ns);
+  }
+  options.router.log = [](LogLevel level, std::string_view text) {
+    static constexpr spdlog::level::level_enum kLevels[] = {
+        spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err};
+    spdlog::log(kLevels[static_cast<uint32_t>(level)], "{}", text);
+  };
+}
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+int Serve(const Flags& flags) {
+  auto loop = io::EventLoop::Create();
+  if (!loop.ok()) return Fail(loop.status());
+  std::unique_ptr<Gateway> gateway;
+  // The first signal drains, the second ends at once.
+  uint32_t signal_count = 0;
+  auto signals = io::SignalWatcher::Open(**loop, {SIGTERM, SIGINT}, [&](int) {
+    ++signal_count;
+    if (gateway != nullptr) gateway->Drain();
+  });
+  if (!signals.ok()) return Fail(signals.status());
+  auto started = Gateway::Start(**loop, flags.options, [](LogLevel level, const std::string& text) {
+    spdlog::log(level == LogLevel::kError ? spdlog::level::err : spdlog::level::info, "{}", text);
+  });
+  if (!started.ok()) return Fail(started.status());
+  gateway = *std::move(started);
+  std::printf("listening on http%s://%s\n", flags.options.tls_cert_file.empty() ? "" : "s",
+              gateway->address().c_str());
+  if (!flags.options.admin_listen.empty()) {
+    std::printf("admin pages on http://%s\n", gateway->admin_address().c_str());
+  }
+  std::printf("buffers at most %.0f MiB per thread, bodies at most %.0f MiB\n",
+              static_cast<double>(flags.options.relay.buffered_bytes_max >> 20),
+              static_cast<double>(flags.options.relay.body_bytes_max >> 20));
+  std::fflush(stdout);
+  while (!gateway->drained() && signal_count < 2) (*loop)->RunOnce(100'000'000);
+  return 0;
+}
+
+}  // namespace
+}  // namespace weir::gateway
+
+int main(int argc, char** argv) {
+  using namespace weir::gateway;
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("weir-gateway"));
+  CLI::App app{
+      "A streaming reverse proxy that sends each LLM request to the server that suits it."};
+  app.footer(kExamples);
+  Flags flags;
+  AddFlags(app, flags);
+  CLI11_PARSE(app, argc, argv);
+  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  FinishOptions(flags);
+  if (flags.validate) {
+    const auto router = LoadRouter(flags.options);
+    if (!router.ok()) return Fail(router.status());
+    std::fputs(router->Describe().c_str(), stdout);
+    return 0;
+  }
+  return Serve(flags);
+}

@@ -1,0 +1,19 @@
+// metrics_page.h: the gateway's own metrics in the Prometheus text format.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fleet.h"
+#include "weir/router.h"
+#include "worker.h"
+
+namespace weir::gateway {
+
+// Sums the workers' counters and writes them with the router's and the fleet's. [concurrent]
+std::string WriteMetrics(std::span<const std::unique_ptr<Worker>> workers, const Router& router,
+                         const Fleet& fleet);
+
+}  // namespace weir::gateway

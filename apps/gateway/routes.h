@@ -1,0 +1,45 @@
+// routes.h: how each endpoint of the pool is reached.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "weir/decision.h"
+#include "weir/endpoint.h"
+#include "weir/io/loop/socket.h"
+#include "weir/io/loop/tls.h"
+
+namespace weir::gateway {
+
+// The label that says how to speak to an endpoint: "https"; anything else is plain HTTP.
+inline constexpr std::string_view kSchemeLabel = "weir.scheme";
+// The label with the name an endpoint's certificate carries and its Host header says, where its
+// address was resolved from a name.
+inline constexpr std::string_view kHostLabel = "weir.host";
+
+struct Route {
+  EndpointId id;
+  std::string address_text;
+  io::SocketAddress address;
+  bool tls = false;
+  std::string host;  // empty: as the client sent it
+};
+
+// Routes of one worker, filled when an endpoint is first seen. One thread.
+class RouteCache {
+ public:
+  explicit RouteCache(const EndpointPool& pool) : pool_(pool), routes_(kEndpointsMax) {}
+
+  // Null if the address cannot be used. Allocates only when the endpoint or its address is new.
+  // [hot, serial]
+  const Route* Find(const Target& target);
+
+ private:
+  const EndpointPool& pool_;
+  std::vector<Route> routes_;  // by slot
+};
+
+}  // namespace weir::gateway

@@ -1,0 +1,282 @@
+#include "worker.h"
+
+#include <algorithm>
+
+#include "weir/clock.h"
+
+namespace weir::gateway {
+namespace {
+
+// Exchanges kept for reuse by one worker.
+constexpr size_t kFreeExchangesMax = 4096;
+constexpr int64_t kDrainCheckNs = 20'000'000;
+
+constexpr std::string_view kDestinationHeader = "x-gateway-destination-endpoint";
+constexpr std::string_view kEndpointHeader = "x-weir-endpoint";
+constexpr std::string_view kRequestIdHeader = "x-request-id";
+constexpr std::string_view kDropReasonHeader = "x-llm-d-request-dropped-reason";
+
+// Headers that steer requests between routers and servers; a client must not send them.
+constexpr std::string_view kStrippedRequestHeaders[] = {
+    kDestinationHeader,          "x-gateway-destination-endpoint-scores",
+    "x-prefiller-host-port",     "x-encoder-hosts-ports",
+    "x-data-parallel-host-port", "x-kv-cache-source-host-port"};
+constexpr std::string_view kStrippedResponseHeaders[] = {kEndpointHeader};
+
+char LowerCase(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+std::string_view DropReason(absl::StatusCode code) {
+  return code == absl::StatusCode::kUnavailable ? "rejected-no-endpoints" : "rejected-saturated";
+}
+
+End EndOf(const io::RelayEnd& end) {
+  switch (end.outcome) {
+    case io::RelayOutcome::kComplete:
+      return end.status < 500 ? End::kCompleted : End::kFailed;
+    case io::RelayOutcome::kClientGone:
+    case io::RelayOutcome::kClientTimeout:
+      return End::kClientGone;
+    default:
+      return End::kFailed;
+  }
+}
+
+int64_t TokensOr(const std::optional<uint64_t>& tokens, int64_t or_else) {
+  return tokens ? static_cast<int64_t>(std::min<uint64_t>(*tokens, INT64_MAX)) : or_else;
+}
+
+}  // namespace
+
+Worker::Worker(const Router& router, const LocalPages& pages, const Options& options,
+               std::unique_ptr<io::EventLoop> loop)
+    : router_(router),
+      pages_(pages),
+      options_(options),
+      loop_(std::move(loop)),
+      routes_(router_.pool()),
+      relay_(std::make_unique<io::Relay>(*loop_, *this, options.relay)) {
+  relay_->set_tls(options.server_tls);
+  free_exchanges_.reserve(kFreeExchangesMax);
+}
+
+Worker::~Worker() {
+  listener_.reset();
+  relay_.reset();
+}
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const Router& router,
+                                                       const LocalPages& pages,
+                                                       const Options& options) {
+  auto loop = io::EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  std::unique_ptr<Worker> worker(new Worker(router, pages, options, *std::move(loop)));
+  auto listener = io::Listener::Open(*worker->loop_, options.listener, *worker->relay_);
+  if (!listener.ok()) return listener.status();
+  worker->listener_ = *std::move(listener);
+  return worker;
+}
+
+void Worker::Run() { loop_->Run(); }
+
+void Worker::Drain(int64_t deadline_ns) {
+  (void)loop_->PostCall([this, deadline_ns] {
+    listener_->Close();
+    relay_->Drain(deadline_ns);
+    CheckDrained();
+  });
+}
+
+void Worker::CheckDrained() {
+  if (relay_->idle()) {
+    loop_->Stop();
+  } else {
+    loop_->Arm(drain_check_, kDrainCheckNs);
+  }
+}
+
+void Worker::OnRequest(io::RelayRequest& request) {
+  const io::RequestHead& head = request.head();
+  if (ServeLocally(request, head)) return;
+  ReadHeaders(head);
+  if (const absl::Status status = parser_.Parse(head.path(), request.body(), &request_);
+      !status.ok()) {
+    counters_.requests_refused_body.Add(1);
+    const bool too_large = status.code() == absl::StatusCode::kResourceExhausted;
+    request.RespondError({.status = static_cast<uint16_t>(too_large ? 413 : 400),
+                          .message = {status.message().data(), status.message().size()}});
+    return;
+  }
+  const int64_t before_ns = SystemClock().now_ns();
+  absl::StatusOr<Decision> decision = router_.Decide(request_);
+  counters_.decision_latency.Add(SystemClock().now_ns() - before_ns);
+  if (!decision.ok()) {
+    RefuseUndecided(request, decision.status());
+    return;
+  }
+  StartProxy(request, *std::move(decision));
+}
+
+bool Worker::ServeLocally(io::RelayRequest& request, const io::RequestHead& head) {
+  if (head.method_id != io::Method::kGet && head.method_id != io::Method::kHead) return false;
+  const size_t question = head.path_and_query.find('?');
+  const std::string_view query = question == std::string_view::npos
+                                     ? std::string_view()
+                                     : head.path_and_query.substr(question + 1);
+  Page page;
+  const bool html = head.Find("accept").find("text/html") != std::string_view::npos;
+  if (!pages_.Serve(head.path(), query, html, &page)) return false;
+  request.Respond({.status = page.status, .content_type = page.content_type, .body = page.body});
+  return true;
+}
+
+void Worker::ReadHeaders(const io::RequestHead& head) {
+  size_t name_bytes = 0;
+  for (const io::HeaderView& header : head.headers()) name_bytes += header.name.size();
+  header_names_.clear();
+  header_names_.reserve(name_bytes);
+  headers_.clear();
+  request_.id = request_.fairness_id = {};
+  for (const io::HeaderView& header : head.headers()) {
+    const size_t begin = header_names_.size();
+    for (const char c : header.name) header_names_.push_back(LowerCase(c));
+    const std::string_view name(header_names_.data() + begin, header.name.size());
+    headers_.push_back({name, header.value});
+    if (name == kRequestIdHeader) request_.id = header.value;
+    if (name == "x-llm-d-inference-fairness-id" || name == "x-gateway-inference-fairness-id") {
+      request_.fairness_id = header.value;
+    }
+  }
+  request_.headers = headers_;
+}
+
+void Worker::RefuseUndecided(io::RelayRequest& request, const absl::Status& status) {
+  io::ErrorReply reply;
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+      counters_.requests_no_endpoint.Add(1);
+      reply = {.status = 503, .message = "no model server is known", .code = "no_endpoints"};
+      break;
+    case absl::StatusCode::kResourceExhausted:
+      counters_.requests_all_dropped.Add(1);
+      reply = {.status = 429,
+               .message = "no model server may take this request now",
+               .type = "rate_limit_error",
+               .code = "all_endpoints_filtered"};
+      break;
+    default:
+      counters_.requests_unscheduled.Add(1);
+      request.RespondError({.status = 500, .message = "the request could not be scheduled"});
+      return;
+  }
+  const io::HeaderField reason[] = {{kDropReasonHeader, DropReason(status.code())}};
+  request.RespondError(reply, reason);
+}
+
+// Maps the decision's targets to addresses; those that cannot be used are left out.
+bool Worker::PlanTargets(Exchange& exchange, uint32_t* target_count) {
+  *target_count = 0;
+  const auto targets = exchange.decision.targets();
+  for (uint32_t i = 0; i < targets.size() && *target_count < kRequestTargetsMax; ++i) {
+    const Route* route = routes_.Find(targets[i]);
+    if (route == nullptr || (route->tls && options_.upstream_tls == nullptr)) continue;
+    exchange.decision_targets[*target_count] = i;
+    exchange.targets[(*target_count)++] = {.address = route->address,
+                                           .tls = route->tls ? options_.upstream_tls : nullptr,
+                                           .server_name = route->host,
+                                           .host = route->host};
+  }
+  return *target_count > 0;
+}
+
+void Worker::StartProxy(io::RelayRequest& request, Decision decision) {
+  Exchange* exchange = TakeExchange();
+  exchange->decision = std::move(decision);
+  uint32_t target_count = 0;
+  if (!PlanTargets(*exchange, &target_count)) {
+    counters_.requests_unroutable.Add(1);
+    RecordDecision(*exchange);
+    ReturnExchange(exchange);
+    request.RespondError({.status = 502, .message = "no chosen model server has a usable address"});
+    return;
+  }
+  const uint32_t first = exchange->decision_targets[0];
+  exchange->flight = router_.Begin(exchange->decision, first);
+  exchange->decision.ReleaseRequest();
+  exchange->endpoint = exchange->decision.targets()[first].name;
+  exchange->destination = exchange->decision.headers()[0].value;
+  exchange->started_ns = loop_->now_ns();
+  exchange->request_headers[0] = {kDestinationHeader, exchange->destination};
+  exchange->response_headers[0] = {kEndpointHeader, exchange->endpoint};
+  request.context = exchange;
+  io::ProxyPlan plan;
+  plan.targets = {exchange->targets.data(), target_count};
+  plan.add = {exchange->request_headers.data(), 1};
+  plan.strip = kStrippedRequestHeaders;
+  plan.response_strip = kStrippedResponseHeaders;
+  if (options_.endpoint_header) plan.response_add = {exchange->response_headers.data(), 1};
+  request.Proxy(plan);
+}
+
+void Worker::OnAttemptFailed(io::RelayRequest& request, uint32_t target_index, io::RelayOutcome) {
+  auto* exchange = static_cast<Exchange*>(request.context);
+  const uint32_t next = target_index + 1;
+  exchange->flight.Finish({}, End::kFailed);
+  if (next >= kRequestTargetsMax || exchange->targets[next].address.valid() == false) return;
+  const uint32_t target = exchange->decision_targets[next];
+  exchange->flight = router_.Begin(exchange->decision, target);
+  exchange->endpoint = exchange->decision.targets()[target].name;
+  exchange->response_headers[0].value = exchange->endpoint;
+}
+
+void Worker::OnUpstreamResponse(io::RelayRequest& request, const io::ResponseHead&) {
+  RecordDecision(*static_cast<Exchange*>(request.context));
+}
+
+void Worker::OnResponseBytes(io::RelayRequest& request, std::string_view data) {
+  auto* exchange = static_cast<Exchange*>(request.context);
+  if (!exchange->first_byte_seen) {
+    exchange->first_byte_seen = true;
+    exchange->flight.FirstToken();
+    counters_.first_byte_latency.Add(loop_->now_ns() - exchange->started_ns);
+  }
+  exchange->usage.Feed(data);
+}
+
+void Worker::OnEnd(io::RelayRequest& request, const io::RelayEnd& end) {
+  auto* exchange = static_cast<Exchange*>(request.context);
+  if (exchange == nullptr) return;
+  counters_.request_latency.Add(loop_->now_ns() - exchange->started_ns);
+  const io::Usage& usage = exchange->usage.usage();
+  counters_.prompt_tokens.Add(usage.prompt_tokens.value_or(0));
+  counters_.cached_tokens.Add(usage.cached_tokens.value_or(0));
+  counters_.output_tokens.Add(usage.completion_tokens.value_or(0));
+  exchange->flight.Finish({.prompt_tokens = TokensOr(usage.prompt_tokens, -1),
+                           .cached_tokens = TokensOr(usage.cached_tokens, -1),
+                           .output_tokens = TokensOr(usage.completion_tokens, -1)},
+                          EndOf(end));
+  RecordDecision(*exchange);
+  request.context = nullptr;
+  ReturnExchange(exchange);
+}
+
+void Worker::RecordDecision(Exchange& exchange) {
+  if (exchange.decision) router_.Record(std::move(exchange.decision));
+}
+
+Exchange* Worker::TakeExchange() {
+  if (free_exchanges_.empty()) return new Exchange;
+  Exchange* exchange = free_exchanges_.back().release();
+  free_exchanges_.pop_back();
+  return exchange;
+}
+
+void Worker::ReturnExchange(Exchange* exchange) {
+  std::unique_ptr<Exchange> owned(exchange);
+  if (free_exchanges_.size() >= kFreeExchangesMax) return;
+  owned->usage = {};
+  owned->first_byte_seen = false;
+  owned->targets.fill({});
+  free_exchanges_.push_back(std::move(owned));
+}
+
+}  // namespace weir::gateway
