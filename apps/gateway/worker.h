@@ -34,7 +34,7 @@ struct WorkerCounters {
   io::RelayCounter output_tokens;
 };
 
-class Worker final : private io::RelayHandler {
+class Worker final : public io::RelayHandler {
  public:
   struct Options {
     io::RelayOptions relay;

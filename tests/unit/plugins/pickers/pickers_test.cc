@@ -50,8 +50,17 @@ TEST(Pickers, SharesFollowTheDistribution) {
   ExpectShares(random, {9, 0, 0, 0}, {0.25, 0.25, 0.25, 0.25});
 }
 
+TEST(Pickers, RoundRobinTakesTurns) {
+  PluginHarness harness("round-robin-picker", R"({"maxNumOfEndpoints": 2})");
+  const std::vector<double> scores = {0, 9, 0};
+  EXPECT_EQ(harness.Pick(PoolOfSize(3), scores), (std::vector<uint32_t>{0, 1}));
+  EXPECT_EQ(harness.Pick(PoolOfSize(3), scores), (std::vector<uint32_t>{1, 2}));
+  EXPECT_EQ(harness.Pick(PoolOfSize(3), scores), (std::vector<uint32_t>{2, 0}));
+}
+
 TEST(Pickers, GiveDistinctIndicesUpToTheHostsLimit) {
-  for (const char* type : {"max-score-picker", "random-picker", "weighted-random-picker"}) {
+  for (const char* type :
+       {"max-score-picker", "random-picker", "round-robin-picker", "weighted-random-picker"}) {
     for (const uint32_t count : {1u, 2u, 65u, kEndpointsMax}) {
       PluginHarness harness(type, R"({"maxNumOfEndpoints": 100})");
       std::vector<double> scores(count);

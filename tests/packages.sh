@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs the Debian 12 packages that weir needs, if any is missing.
+# Usage: tests/packages.sh build          to build the library and the programs
+#        tests/packages.sh build test     and to run all tests
+set -euo pipefail
+build=(build-essential cmake ninja-build ccache mold pkg-config ca-certificates
+  libboost1.81-dev libboost-filesystem1.81-dev libabsl-dev libsimdjson-dev libyaml-cpp-dev
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libssl-dev
+  libxxhash-dev zlib1g-dev)
+test=(libgtest-dev libgmock-dev libbenchmark-dev git curl openssl nginx chromium python3 python3-venv)
+wanted=()
+for group in "$@"; do
+  declare -n packages=$group
+  wanted+=("${packages[@]}")
+done
+missing=()
+for package in "${wanted[@]}"; do
+  dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+    missing+=("$package")
+done
+[[ ${#missing[@]} -eq 0 ]] && exit 0
+command=(apt-get install -y --no-install-recommends "${missing[@]}")
+if [[ $(id -u) -ne 0 ]]; then
+  echo "missing packages; run as root: ${command[*]}" >&2
+  exit 1
+fi
+echo "installing ${#missing[@]} packages: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+if ! { apt-get update && "${command[@]}"; } >"$log" 2>&1; then
+  tail -n 30 "$log" >&2
+  exit 1
+fi
+rm -f "$log"
