@@ -27,9 +27,11 @@ struct PrefixIndexOptions {
   uint64_t memory_bytes_max = 256ull << 20;  // hard limit; blocks unused for longest go first
 };
 
-// What one Insert did; Erase takes it back.
+// What one Insert did; Erase takes it back. Small enough to travel with a request in flight.
 struct PrefixTicket {
-  uint64_t insert_number = 0;    // 0: nothing was inserted
+  uint64_t insert_number = 0;  // 0: nothing was inserted
+  uint64_t last_hash = 0;      // of the last block inserted
+  uint32_t slot = 0;
   uint32_t held_blocks = 0;      // leading blocks that the slot held before
   uint32_t inserted_blocks = 0;  // leading blocks that it held right after, the old ones included
 };
@@ -70,9 +72,9 @@ class PrefixIndex {
   // ignored. Borrowed: `hashes`, until return. [hot, concurrent]
   PrefixTicket Insert(uint32_t slot, std::span<const uint64_t> hashes) noexcept;
 
-  // Undoes an Insert of the same slot and hashes whose request failed: drops the blocks that were
-  // new then and that no later Insert used. O(blocks). [hot, concurrent]
-  void Erase(uint32_t slot, std::span<const uint64_t> hashes, const PrefixTicket& ticket) noexcept;
+  // Undoes an Insert whose request failed: drops the blocks that were new then and that no later
+  // Insert used. Does nothing if the last of them is gone already. O(blocks). [hot, concurrent]
+  void Erase(const PrefixTicket& ticket) noexcept;
 
   // Sets how many blocks `slot` may hold; 0 is allowed. Shrinking evicts in small steps, so that
   // other writers wait little. [control, concurrent]

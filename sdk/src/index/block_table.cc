@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "base/check.h"
 #include "index/shared_words.h"
 
 namespace weir::internal {
@@ -65,6 +66,7 @@ constexpr uint64_t kBucketReleaseBytes = 64 << 10;
 class BlockTable::Change {
  public:
   Change(BlockTable* table, uint32_t shard) noexcept : version_(&table->versions_[shard]) {
+    WEIR_DCHECK(*version_ % 2 == 0);  // changes of one shard do not nest
     StoreShared(version_, *version_ + 1);
   }
   ~Change() { StoreShared(version_, *version_ + 1); }
@@ -250,6 +252,7 @@ void BlockTable::RemoveHolder(uint32_t node, uint32_t shard, uint32_t slot) noex
   const uint32_t order = chunk.order();
   const uint32_t last = chunk.count() - 1;
   const uint32_t gap = chunk.Find(slot);
+  WEIR_DCHECK(last >= 1 && gap <= last);
   {
     Change change(this, shard);
     chunk.Set(order, gap, chunk.slots()[last], chunk.entries()[last]);

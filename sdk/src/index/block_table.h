@@ -19,6 +19,7 @@ inline constexpr uint32_t kSlotBits = 12;   // low bits of the tag
 inline constexpr uint32_t kStampBits = 20;  // high bits: number of the Insert that used it last
 inline constexpr uint32_t kSlotMask = (1u << kSlotBits) - 1;
 inline constexpr uint32_t kStampMask = (1u << kStampBits) - 1;
+static_assert(kSlotBits + kStampBits == 32);
 
 // A linear-hash table of chained block nodes that grows and shrinks one bucket at a time, so that
 // no single call pays for a rehash. One writer, many readers. Each bucket belongs to one of kShards

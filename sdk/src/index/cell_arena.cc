@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "index/shared_words.h"
 
 namespace weir::internal {
@@ -79,6 +80,8 @@ uint32_t CellArena::Allocate(uint32_t order) noexcept {
 }
 
 void CellArena::Free(uint32_t cell, uint32_t order) noexcept {
+  WEIR_DCHECK(cell != 0 && cell % (1u << order) == 0 && !is_free_start(cell));
+  WEIR_DCHECK(cells_used_ > 1u << order);
   cells_used_ -= 1u << order;
   while (order < kRegionOrder) {
     const uint32_t buddy = cell ^ (1u << order);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "index/block_table.h"
 #include "index/cell_arena.h"
 #include "index/shared_words.h"
@@ -142,7 +143,7 @@ class PrefixIndex::Impl {
   }
 
   PrefixTicket Insert(uint32_t slot, std::span<const uint64_t> hashes) noexcept;
-  void Erase(uint32_t slot, std::span<const uint64_t> hashes, const PrefixTicket& ticket) noexcept;
+  void Erase(const PrefixTicket& ticket) noexcept;
   void SetCapacity(uint32_t slot, uint32_t capacity_blocks) noexcept;
 
   void Clear(uint32_t slot) noexcept {
@@ -176,7 +177,7 @@ class PrefixIndex::Impl {
 
   uint32_t AddEntry(uint32_t slot, uint64_t hash, uint32_t newer) noexcept;
   uint32_t ReclaimOldest(uint32_t slot, uint32_t newer) noexcept;
-  void EvictBack(SlotList& list) noexcept;
+  void DropEntry(SlotList& list, uint32_t entry) noexcept;
 
   void Link(SlotList& list, uint32_t entry, uint32_t newer) noexcept;
   void Unlink(SlotList& list, uint32_t entry) noexcept;
@@ -184,8 +185,9 @@ class PrefixIndex::Impl {
   uint32_t& word(uint32_t entry, internal::EntryWord which) const noexcept {
     return arena_.words(entry)[which];
   }
-  uint32_t stamp() const noexcept {
-    return static_cast<uint32_t>(insert_number_) & internal::kStampMask;
+  // The tag of an entry that the Insert of this number used last; keeps the number's low bits.
+  static uint32_t TagOf(uint64_t insert_number, uint32_t slot) noexcept {
+    return static_cast<uint32_t>(insert_number) << internal::kSlotBits | slot;
   }
 
   const PrefixIndexOptions options_;
@@ -246,8 +248,8 @@ void PrefixIndex::Impl::Unlink(SlotList& list, uint32_t entry) noexcept {
   }
 }
 
-void PrefixIndex::Impl::EvictBack(SlotList& list) noexcept {
-  const uint32_t entry = list.back;
+void PrefixIndex::Impl::DropEntry(SlotList& list, uint32_t entry) noexcept {
+  WEIR_DCHECK(entry != 0 && list.count > 0);
   Unlink(list, entry);
   table_.Remove(entry);
   StoreShared(&list.count, list.count - 1);
@@ -274,7 +276,7 @@ uint32_t PrefixIndex::Impl::ReclaimOldest(uint32_t slot, uint32_t newer) noexcep
   uint32_t evicted = 0;
   while (evicted < kReclaimBatch && oldest->count > 0 && oldest->back_age <= runner_up_age &&
          !(oldest == &lists_[slot] && oldest->back == newer)) {
-    EvictBack(*oldest);
+    DropEntry(*oldest, oldest->back);
     ++evicted;
   }
   memory_evictions_ += evicted;
@@ -285,10 +287,10 @@ uint32_t PrefixIndex::Impl::ReclaimOldest(uint32_t slot, uint32_t newer) noexcep
 uint32_t PrefixIndex::Impl::AddEntry(uint32_t slot, uint64_t hash, uint32_t newer) noexcept {
   SlotList& list = lists_[slot];
   if (list.count >= list.capacity) {
-    EvictBack(list);
+    DropEntry(list, list.back);
     ++capacity_evictions_;
   }
-  const uint32_t tag = stamp() << internal::kSlotBits | slot;
+  const uint32_t tag = TagOf(insert_number_, slot);
   for (uint32_t evicted = 0;;) {
     const uint32_t entry = table_.Add(table_.Find(hash), hash, tag);
     if (entry != 0) {
@@ -309,7 +311,7 @@ PrefixTicket PrefixIndex::Impl::Insert(uint32_t slot, std::span<const uint64_t> 
   if (list.capacity == 0) return {};
   // What does not fit is the tail; llm-d pushes everything and keeps the tail.
   if (!options_.llmd_compat) hashes = hashes.first(std::min<size_t>(hashes.size(), list.capacity));
-  PrefixTicket ticket{.insert_number = ++insert_number_};
+  PrefixTicket ticket{.insert_number = ++insert_number_, .slot = slot};
   uint32_t newer = 0;
   for (size_t i = 0; i < hashes.size(); ++i) {
     const uint32_t node = table_.Find(hashes[i]);
@@ -321,33 +323,33 @@ PrefixTicket PrefixIndex::Impl::Insert(uint32_t slot, std::span<const uint64_t> 
       if (entry == newer) continue;
       if (ticket.held_blocks == i) ++ticket.held_blocks;
       Unlink(list, entry);
-      StoreShared(&word(entry, internal::kEntryTag), stamp() << internal::kSlotBits | slot);
+      StoreShared(&word(entry, internal::kEntryTag), TagOf(insert_number_, slot));
     }
     Link(list, entry, newer);
     // Behind the block before it, so that heads are newest; llm-d: in front of it.
     if (!options_.llmd_compat) newer = entry;
     ++ticket.inserted_blocks;
+    ticket.last_hash = hashes[i];
   }
   return ticket;
 }
 
-void PrefixIndex::Impl::Erase(uint32_t slot, std::span<const uint64_t> hashes,
-                              const PrefixTicket& ticket) noexcept {
-  if (slot >= lists_.size() || ticket.insert_number == 0) return;
+// The blocks of one Insert lie together in the list, deepest last (llm-d's order: first), because
+// later Inserts put theirs in front. A block that one of those used carries its stamp, and so do
+// the blocks before it: the first foreign stamp ends the walk.
+void PrefixIndex::Impl::Erase(const PrefixTicket& ticket) noexcept {
+  if (ticket.slot >= lists_.size() || ticket.inserted_blocks <= ticket.held_blocks) return;
   const std::lock_guard lock(mutex_);
-  SlotList& list = lists_[slot];
-  const uint32_t stamp = static_cast<uint32_t>(ticket.insert_number) & internal::kStampMask;
-  size_t end = std::min<size_t>(ticket.inserted_blocks, hashes.size());
-  for (; end > ticket.held_blocks; --end) {
-    const uint32_t node = table_.Find(hashes[end - 1]);
-    const uint32_t entry = node == 0 ? 0 : table_.FindEntry(node, slot);
-    if (entry == 0) continue;
-    // A later Insert used this block, and then also those before it.
-    if (word(entry, internal::kEntryTag) >> internal::kSlotBits != stamp) return;
-    Unlink(list, entry);
-    table_.Remove(entry);
-    StoreShared(&list.count, list.count - 1);
-    --entry_count_;
+  SlotList& list = lists_[ticket.slot];
+  const uint32_t tag = TagOf(ticket.insert_number, ticket.slot);
+  const auto shallower = options_.llmd_compat ? internal::kEntryOlder : internal::kEntryNewer;
+  const uint32_t node = table_.Find(ticket.last_hash);
+  uint32_t entry = node == 0 ? 0 : table_.FindEntry(node, ticket.slot);
+  for (uint32_t left = ticket.inserted_blocks - ticket.held_blocks; left > 0; --left) {
+    if (entry == 0 || word(entry, internal::kEntryTag) != tag) return;
+    const uint32_t next = word(entry, shallower);
+    DropEntry(list, entry);
+    entry = next;
   }
 }
 
@@ -357,7 +359,8 @@ void PrefixIndex::Impl::SetCapacity(uint32_t slot, uint32_t capacity_blocks) noe
   for (bool is_done = false; !is_done;) {
     const std::lock_guard lock(mutex_);
     list.capacity = capacity_blocks;
-    for (uint32_t i = 0; i < kEvictionStep && list.count > capacity_blocks; ++i) EvictBack(list);
+    for (uint32_t i = 0; i < kEvictionStep && list.count > capacity_blocks; ++i)
+      DropEntry(list, list.back);
     is_done = list.count <= capacity_blocks;
   }
 }
@@ -394,10 +397,7 @@ void PrefixIndex::Match(std::span<const uint64_t> hashes,
 PrefixTicket PrefixIndex::Insert(uint32_t slot, std::span<const uint64_t> hashes) noexcept {
   return impl_->Insert(slot, hashes);
 }
-void PrefixIndex::Erase(uint32_t slot, std::span<const uint64_t> hashes,
-                        const PrefixTicket& ticket) noexcept {
-  impl_->Erase(slot, hashes, ticket);
-}
+void PrefixIndex::Erase(const PrefixTicket& ticket) noexcept { impl_->Erase(ticket); }
 void PrefixIndex::SetCapacity(uint32_t slot, uint32_t capacity_blocks) noexcept {
   impl_->SetCapacity(slot, capacity_blocks);
 }

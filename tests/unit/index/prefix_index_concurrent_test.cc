@@ -43,7 +43,7 @@ class PrefixIndexConcurrent : public ::testing::Test {
       const uint32_t slot = 2 + conversation % 2 + 2 * random.NextBelow((kSlots - 2) / 2);
       const PrefixTicket ticket = index_->Insert(slot, conversations_[conversation]);
       const uint32_t dice = random.NextBelow(200);
-      if (dice < 10) index_->Erase(slot, conversations_[conversation], ticket);
+      if (dice < 10) index_->Erase(ticket);
       if (dice == 11) index_->Clear(slot);
       if (dice == 12) index_->SetCapacity(slot, 100 + random.NextBelow(1000));
     }
@@ -109,7 +109,7 @@ TEST_F(PrefixIndexConcurrent, HotCallsDoNotAllocate) {
   for (uint32_t i = 0; i < kConversations; ++i) {
     const PrefixTicket ticket = index_->Insert(i % kSlots, conversations_[i]);
     index_->Match(conversations_[i], matched);
-    if (i % 3 == 0) index_->Erase(i % kSlots, conversations_[i], ticket);
+    if (i % 3 == 0) index_->Erase(ticket);
   }
   const testing::AllocationAllowed done;
   EXPECT_EQ(matched[(kConversations - 1) % kSlots], kPromptBlocks);

@@ -91,7 +91,8 @@ TEST(PrefixIndex, SlotsOutsideAreIgnoredAndShortSpansAreRespected) {
   index->Insert(0, chain);
   index->SetCapacity(4, 1);
   index->Clear(9);
-  index->Erase(4, chain, {.insert_number = 1, .inserted_blocks = 5});
+  index->Erase({.insert_number = 1, .last_hash = chain[4], .slot = 4, .inserted_blocks = 5});
+  index->Erase({});
   EXPECT_EQ(index->held_blocks(4), 0u);
   EXPECT_THAT(Match(*index, chain, 2), ElementsAre(5, 0));
   EXPECT_THAT(Match(*index, chain, 6), ElementsAre(5, 0, 0, 5, 0, 0));
@@ -139,14 +140,14 @@ TEST(PrefixIndex, EraseTakesBackWhatOnlyThatInsertBrought) {
   const PrefixTicket ticket = index->Insert(0, mine);
   EXPECT_EQ(ticket.held_blocks, 10u);
   EXPECT_EQ(ticket.inserted_blocks, 20u);
-  index->Erase(0, mine, ticket);
+  index->Erase(ticket);
   EXPECT_THAT(Match(*index, mine, 1), ElementsAre(10));
-  index->Erase(0, mine, ticket);
+  index->Erase(ticket);
   EXPECT_THAT(Match(*index, mine, 1), ElementsAre(10));
 
   const PrefixTicket again = index->Insert(0, mine);
   index->Insert(0, later);
-  index->Erase(0, mine, again);
+  index->Erase(again);
   EXPECT_THAT(Match(*index, later, 1), ElementsAre(25)) << "a later request uses those blocks";
 }
 
@@ -192,8 +193,8 @@ TEST_P(PrefixIndexAgainstModel, SameAnswersAfterEveryStep) {
       ASSERT_EQ(ticket.inserted_blocks, expected.inserted_blocks);
       ASSERT_EQ(ticket.held_blocks, expected.held_blocks);
       const uint32_t dice = random.NextBelow(100);
-      if (dice < 5 && !load.llmd_compat) {
-        index->Erase(slot, prompt, ticket);
+      if (dice < 5) {
+        index->Erase(ticket);
         model.Erase(slot, prompt, expected);
       } else if (dice < 7) {
         const uint32_t capacity = random.NextBelow(2 * load.capacity);
@@ -232,7 +233,7 @@ TEST(PrefixIndex, AHeldBlockImpliesItsAncestors) {
   for (int step = 0; step < 600; ++step) {
     prompts.push_back(RandomPrompt(random, 4, 12));
     const PrefixTicket ticket = index->Insert(random.NextBelow(kSlots), prompts.back());
-    if (step % 10 == 0) index->Erase(step / 10 % kSlots, prompts.back(), ticket);
+    if (step % 10 == 0) index->Erase(ticket);
     const Hashes& asked = prompts[random.NextBelow(uint32_t(prompts.size()))];
     std::vector<bool> held(kSlots, true);
     for (size_t i = 0; i < asked.size(); ++i) {

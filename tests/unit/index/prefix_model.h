@@ -60,8 +60,7 @@ class PrefixModel {
   void Erase(uint32_t slot, std::span<const uint64_t> hashes, const PrefixTicket& ticket) {
     for (size_t end = ticket.inserted_blocks; end > ticket.held_blocks; --end) {
       const auto held = Find(slot, hashes[end - 1]);
-      if (held == lists_[slot].end()) continue;
-      if (held->insert_number != ticket.insert_number) return;
+      if (held == lists_[slot].end() || held->insert_number != ticket.insert_number) return;
       lists_[slot].erase(held);
     }
   }
