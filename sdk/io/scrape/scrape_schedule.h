@@ -40,6 +40,12 @@ class ScrapeSchedule {
 
   // When the next slot is due; kNever if none is. May be in the past. O(slots).
   int64_t NextDueNs() const noexcept;
+  // When `slot` is due; kNever while its scrape is out.
+  int64_t due_ns(uint32_t slot) const noexcept { return due_ns_[slot]; }
+  // Whether a scrape of `slot` was taken and has not ended.
+  bool is_out(uint32_t slot) const noexcept {
+    return entries_[slot].used && due_ns_[slot] == kNever;
+  }
   int64_t interval_ns() const noexcept { return interval_ns_; }
   int64_t step_ns() const noexcept { return step_ns_; }
   // Failures since the last success.

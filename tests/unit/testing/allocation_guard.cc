@@ -46,12 +46,19 @@ AllocationAllowed::~AllocationAllowed() { forbidden_depth = depth_; }
 
 using weir::testing::Allocate;
 
-// The nothrow forms of the standard library call these. The array forms are replaced too, because
-// AddressSanitizer's own do not.
+// The nothrow forms of the standard library call these. They and the array forms are replaced too,
+// because AddressSanitizer's own do not.
 void* operator new(std::size_t size) { return Allocate(size); }
 void* operator new[](std::size_t size) { return Allocate(size); }
 void* operator new(std::size_t size, std::align_val_t align) { return Allocate(size, align); }
 void* operator new[](std::size_t size, std::align_val_t align) { return Allocate(size, align); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  weir::testing::Note(size);
+  return std::malloc(size == 0 ? 1 : size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t& tag) noexcept {
+  return operator new(size, tag);
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }

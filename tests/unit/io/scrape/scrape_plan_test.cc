@@ -8,12 +8,13 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "testing/allocation_guard.h"
 
 namespace weir::io {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 ScrapePlan VllmPlan(uint32_t fields = kSampleAllFields) {
   EngineConfig config{.name = "vllm",
@@ -98,6 +99,23 @@ TEST(ScrapePlanTest, AdaptersBeyondTheLimitAreDroppedAndCounted) {
   EXPECT_EQ(stats.adapters_dropped, 3u);
   Extract(VllmPlan(), "vllm:lora_requests_info{running_lora_adapters=\"x\"} 1\n", sample);
   EXPECT_THAT(sample.lora_active, ElementsAre("x"));
+}
+
+TEST(ScrapePlanTest, ReadingAnotherPageOfTheSameShapeDoesNotAllocate) {
+  const ScrapePlan plan = VllmPlan();
+  EndpointSample sample;
+  const std::string_view page =
+      "vllm:num_requests_waiting{a=\"x\",b=\"y\"} 3\nvllm:num_requests_waiting{a=\"z\"} 4 17\n"
+      "vllm:lora_requests_info{running_lora_adapters=\"a, b\",max_lora=\"4\"} 1\n"
+      "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"9\"} 1\nvllm:kv_cache_usage_perc "
+      "nonsense\n";
+  Extract(plan, page, sample);
+  {
+    weir::testing::AllocationForbidden guard;
+    Extract(plan, page, sample);
+  }
+  EXPECT_EQ(sample.waiting_requests, 4u);
+  EXPECT_THAT(sample.lora_active, ElementsAre("a", "b"));
 }
 
 TEST(ScrapePlanTest, NamesThatOnlyShareAPrefixDoNotMatch) {
