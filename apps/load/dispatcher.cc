@@ -8,6 +8,33 @@
 
 namespace weir::load {
 
+uint32_t MaxShards(const DispatchPlan& plan) {
+  uint64_t shards = plan.in_flight_max;
+  if (plan.requests_max > 0) shards = std::min(shards, plan.requests_max);
+  if (plan.arrival == Arrival::kClosed) shards = std::min<uint64_t>(shards, plan.concurrency);
+  return static_cast<uint32_t>(std::max<uint64_t>(1, shards));
+}
+
+DispatchPlan ShareOf(const DispatchPlan& plan, Shard shard) {
+  const auto part = [shard](auto whole) {
+    using T = decltype(whole);
+    return static_cast<T>(whole / shard.count + (shard.index < whole % shard.count ? 1 : 0));
+  };
+  DispatchPlan share = plan;
+  share.phase_ns = plan.phase_ns + std::llround(1e9 / plan.rate_per_s * shard.index);
+  share.rate_per_s = plan.rate_per_s / shard.count;
+  share.concurrency = part(plan.concurrency);
+  share.in_flight_max = part(plan.in_flight_max);
+  share.requests_max = part(plan.requests_max);
+  share.warmup_requests = part(plan.warmup_requests);
+  share.seed = MixSeed(plan.seed, shard.index);
+  share.due_ns.clear();
+  for (size_t i = shard.index; i < plan.due_ns.size(); i += shard.count) {
+    share.due_ns.push_back(plan.due_ns[i]);
+  }
+  return share;
+}
+
 Dispatcher::Dispatcher(DispatchPlan plan, Source& source)
     : plan_(std::move(plan)), source_(source), random_(MixSeed(plan_.seed, 0xA221)) {
   if (plan_.arrival != Arrival::kClosed) AdvanceDue();

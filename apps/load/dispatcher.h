@@ -31,6 +31,12 @@ struct DispatchPlan {
   uint64_t seed = 1;
 };
 
+// The part of the plan that one of shard.count dispatchers carries out; together they do the whole.
+// REQUIRES: shard.count is at most MaxShards(plan).
+DispatchPlan ShareOf(const DispatchPlan& plan, Shard shard);
+// How many dispatchers can share the plan so that each has something to do.
+uint32_t MaxShards(const DispatchPlan& plan);
+
 // Arrivals that could not be sent (in_flight_max, no conversation ready) this long after the end of
 // the run count as unsent.
 inline constexpr int64_t kArrivalGraceNs = 1'000'000'000;

@@ -11,6 +11,8 @@ int main(int argc, char** argv) {
       "  weir-load run --target http://localhost:8080 --concurrency 16 --requests 500\n"
       "  weir-load compare round-robin.json prefix.json --html report.html");
   int exit_code = weir::load::kExitOk;
+  weir::load::AddRunCommand(app, &exit_code);
+  weir::load::AddProxyCommand(app, &exit_code);
   weir::load::AddGenerateCommand(app, &exit_code);
   weir::load::AddCompareCommand(app, &exit_code);
   try {

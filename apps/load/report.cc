@@ -81,10 +81,16 @@ std::string RenderRun(const Summary& s) {
                   FormatCount(static_cast<double>(s.errors)), " errors");
   if (s.warmup_requests > 0) absl::StrAppend(&out, ", ", s.warmup_requests, " before as warm-up");
   if (s.unsent > 0) absl::StrAppend(&out, ", ", s.unsent, " due but never sent");
+  if (s.unfinished > 0) absl::StrAppend(&out, ", ", s.unfinished, " cut off by the end");
   absl::StrAppend(&out, "\n  throughput            ", FormatCount(s.requests_per_s),
                   " requests/s of ", FormatCount(s.offered_requests_per_s), " offered, ",
                   FormatCount(s.output_tokens_per_s), " output tokens/s, ",
                   FormatCount(s.input_tokens_per_s), " input tokens/s\n");
+  if (s.token_events > 0) {
+    absl::StrAppend(&out, "  token events          ",
+                    FormatCount(static_cast<double>(s.token_events)), ", ",
+                    FormatCount(s.token_events_per_s), " a second\n");
+  }
   absl::StrAppend(&out, "  prefix hits           ", FormatRatio(s.prefix_hit_ratio), ": ",
                   FormatCount(static_cast<double>(s.cached_tokens)), " of ",
                   FormatCount(static_cast<double>(s.prompt_tokens)), " prompt tokens\n");

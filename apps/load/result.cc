@@ -15,6 +15,9 @@ void Count(std::map<std::string, uint64_t, std::less<>>& counts, std::string_vie
   found->second += by;
 }
 
+// The smaller of two times of which -1 is none.
+int64_t Earlier(int64_t a, int64_t b) { return a < 0 || b < 0 ? std::max(a, b) : std::min(a, b); }
+
 void MergeBucket(SeriesBucket& into, const SeriesBucket& from) {
   into.due += from.due;
   into.completed += from.completed;
@@ -104,15 +107,15 @@ void Recorder::Merge(const Recorder& other) {
   figures_.requests += theirs.requests;
   figures_.errors += theirs.errors;
   figures_.warmup_requests += theirs.warmup_requests;
+  figures_.unfinished += theirs.unfinished;
+  figures_.token_events += theirs.token_events;
   figures_.good += theirs.good;
   figures_.prompt_tokens += theirs.prompt_tokens;
   figures_.cached_tokens += theirs.cached_tokens;
   figures_.output_tokens += theirs.output_tokens;
-  if (theirs.first_due_ns >= 0) {
-    figures_.first_due_ns = figures_.first_due_ns < 0
-                                ? theirs.first_due_ns
-                                : std::min(figures_.first_due_ns, theirs.first_due_ns);
-  }
+  figures_.last_event_ns = std::max(figures_.last_event_ns, theirs.last_event_ns);
+  figures_.first_event_ns = Earlier(figures_.first_event_ns, theirs.first_event_ns);
+  figures_.first_due_ns = Earlier(figures_.first_due_ns, theirs.first_due_ns);
   figures_.last_due_ns = std::max(figures_.last_due_ns, theirs.last_due_ns);
   figures_.last_end_ns = std::max(figures_.last_end_ns, theirs.last_end_ns);
   for (const auto& [kind, count] : theirs.errors_by_kind) {

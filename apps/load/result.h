@@ -55,6 +55,9 @@ struct Figures {
   uint64_t requests = 0;  // ended, with errors
   uint64_t errors = 0;
   uint64_t warmup_requests = 0;
+  uint64_t unfinished = 0;    // cut off when the run ended; neither requests nor errors
+  uint64_t token_events = 0;  // that came while measuring, of any request
+  int64_t first_event_ns = -1, last_event_ns = -1;
   uint64_t good = 0;  // successful and within the limits
   uint64_t prompt_tokens = 0, cached_tokens = 0, output_tokens = 0;
   int64_t first_due_ns = -1, last_due_ns = -1, last_end_ns = -1;
@@ -79,8 +82,16 @@ class Recorder {
 
   // Files one ended request; warm-up requests are only counted.
   void Add(const Sample& sample);
-  // Files the gap between two token events of one measured request. [hot]
+  // Files the gap between two token events of one request. [hot]
   void AddGap(int64_t gap_ns) noexcept { figures_.itl.Record(gap_ns); }
+  // Counts events with text that came at `now_ns`. [hot]
+  void AddTokenEvents(uint64_t count, int64_t now_ns) noexcept {
+    figures_.token_events += count;
+    if (figures_.first_event_ns < 0) figures_.first_event_ns = now_ns;
+    figures_.last_event_ns = now_ns;
+  }
+  // Counts a request that the end of the run cut off.
+  void AddUnfinished() noexcept { ++figures_.unfinished; }
   void Merge(const Recorder& other);
 
   const Figures& figures() const noexcept { return figures_; }

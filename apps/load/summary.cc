@@ -120,6 +120,8 @@ void ReadCdf(Reader& reader, Summary* summary) {
 void ReadRates(Reader& reader, Summary* s) {
   reader.Number("seed", &s->seed).Number("requests", &s->requests).Number("errors", &s->errors);
   reader.Number("warmup_requests", &s->warmup_requests).Number("unsent", &s->unsent);
+  reader.Number("unfinished", &s->unfinished).Number("token_events", &s->token_events);
+  reader.Number("token_events_per_s", &s->token_events_per_s);
   reader.Number("duration_s", &s->duration_s);
   reader.Number("offered_requests_per_s", &s->offered_requests_per_s);
   reader.Number("requests_per_s", &s->requests_per_s);
@@ -148,6 +150,11 @@ Summary Summarize(const Figures& figures, const Slo& slo) {
   summary.requests = figures.requests;
   summary.errors = figures.errors;
   summary.warmup_requests = figures.warmup_requests;
+  summary.unfinished = figures.unfinished;
+  summary.token_events = figures.token_events;
+  summary.token_events_per_s =
+      PerSecond(figures.token_events,
+                static_cast<double>(figures.last_event_ns - figures.first_event_ns) / 1e9);
   summary.duration_s = figures.duration_s();
   const uint64_t completed = figures.requests - figures.errors;
   const double window_s = static_cast<double>(figures.last_due_ns - figures.first_due_ns) / 1e9;
@@ -200,6 +207,9 @@ nlohmann::json ToJson(const Summary& s) {
                          {"errors", s.errors},
                          {"warmup_requests", s.warmup_requests},
                          {"unsent", s.unsent},
+                         {"unfinished", s.unfinished},
+                         {"token_events", s.token_events},
+                         {"token_events_per_s", s.token_events_per_s},
                          {"duration_s", s.duration_s},
                          {"offered_requests_per_s", s.offered_requests_per_s},
                          {"requests_per_s", s.requests_per_s},

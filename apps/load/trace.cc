@@ -36,6 +36,24 @@ absl::Status ReadTokens(const nlohmann::json& object, const char* member, uint32
   return absl::OkStatus();
 }
 
+enum class LineEnd : uint8_t { kFound, kNone, kTooLong };
+
+// Reads the next line without its line feed. Stops at kTraceLineBytesMax, so that a file without
+// line feeds cannot grow memory.
+LineEnd ReadLine(std::streambuf& in, std::string& line) {
+  using Traits = std::streambuf::traits_type;
+  line.clear();
+  for (;;) {
+    const auto next = in.sbumpc();
+    if (Traits::eq_int_type(next, Traits::eof())) {
+      return line.empty() ? LineEnd::kNone : LineEnd::kFound;
+    }
+    if (Traits::to_char_type(next) == '\n') return LineEnd::kFound;
+    if (line.size() >= kTraceLineBytesMax) return LineEnd::kTooLong;
+    line += Traits::to_char_type(next);
+  }
+}
+
 }  // namespace
 
 absl::Status ParseTraceLine(std::string_view line, uint32_t block_tokens, TraceRecord* record) {
@@ -93,18 +111,14 @@ absl::StatusOr<Trace> Trace::Read(std::istream& in, std::string_view name,
   };
   const size_t records_max = std::min(limits.records_max, kTraceRecordsMax);
   double first_ms = 0;
-  std::vector<char> buffer(kTraceLineBytesMax + 1);
   while (trace.entries_.size() < records_max) {
-    // getline into a fixed array: a file without line feeds cannot grow memory.
-    in.getline(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    const LineEnd end = ReadLine(*in.rdbuf(), line);
     ++line_number;
-    if (in.fail() && !in.eof() && in.gcount() > 0) {
+    if (end == LineEnd::kTooLong) {
       return absl::ResourceExhaustedError(
           at(absl::StrCat("line is longer than ", kTraceLineBytesMax, " bytes")));
     }
-    if (in.fail()) break;
-    const size_t extracted = static_cast<size_t>(in.gcount());
-    line.assign(buffer.data(), extracted > 0 && !in.eof() ? extracted - 1 : extracted);
+    if (end == LineEnd::kNone) break;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     if (auto status = ParseTraceLine(line, limits.block_tokens, &record); !status.ok()) {
       return absl::InvalidArgumentError(at(status.message()));

@@ -140,5 +140,39 @@ TEST(Dispatcher, ClosedLoopStopsAfterItsDuration) {
   EXPECT_EQ(played.launches.size(), 20u);
 }
 
+TEST(Dispatcher, SharesAddUpToTheWhole) {
+  const DispatchPlan plan{.rate_per_s = 100,
+                          .concurrency = 10,
+                          .due_ns = {0, 1, 2, 3, 4},
+                          .in_flight_max = 7,
+                          .requests_max = 11,
+                          .warmup_requests = 5};
+  uint32_t concurrency = 0, in_flight_max = 0;
+  uint64_t requests = 0, warmup = 0;
+  size_t due = 0;
+  double rate = 0;
+  for (uint32_t i = 0; i < 3; ++i) {
+    const DispatchPlan share = ShareOf(plan, {i, 3});
+    concurrency += share.concurrency;
+    in_flight_max += share.in_flight_max;
+    requests += share.requests_max;
+    warmup += share.warmup_requests;
+    rate += share.rate_per_s;
+    due += share.due_ns.size();
+    EXPECT_EQ(share.phase_ns, i * 10 * kMs);
+    EXPECT_EQ(share.due_ns[0], static_cast<int64_t>(i));
+  }
+  EXPECT_EQ(concurrency, 10u);
+  EXPECT_EQ(in_flight_max, 7u);
+  EXPECT_EQ(requests, 11u);
+  EXPECT_EQ(warmup, 5u);
+  EXPECT_EQ(due, 5u);
+  EXPECT_DOUBLE_EQ(rate, 100);
+  // A share of 0 would mean "no limit", so there are never more shards than pieces.
+  EXPECT_EQ(MaxShards({.concurrency = 10, .requests_max = 3}), 3u);
+  EXPECT_EQ(MaxShards({.concurrency = 2}), 2u);
+  EXPECT_EQ(MaxShards({.arrival = Arrival::kFixed, .in_flight_max = 5}), 5u);
+}
+
 }  // namespace
 }  // namespace weir::load
