@@ -2,11 +2,11 @@
 
 #include <unistd.h>
 
+#include <ctime>
 #include <sstream>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "load/files.h"
 
 namespace weir::load {
@@ -27,23 +27,16 @@ void AddTree(pid_t pid, std::vector<pid_t>& pids) {
   for (pid_t child; children >> child;) AddTree(child, pids);
 }
 
-}  // namespace
-
-bool ParseStatTicks(std::string_view stat, uint64_t* ticks) {
-  const size_t name_end = stat.rfind(')');
-  if (name_end == std::string_view::npos) return false;
-  // After the name come state, ppid, ...; user and system time are the 12th and 13th of them.
-  const std::vector<absl::string_view> fields =
-      absl::StrSplit(absl::string_view(stat.data() + name_end + 1, stat.size() - name_end - 1), ' ',
-                     absl::SkipEmpty());
-  uint64_t user = 0, system = 0;
-  if (fields.size() < 13 || !absl::SimpleAtoi(fields[11], &user) ||
-      !absl::SimpleAtoi(fields[12], &system)) {
-    return false;
-  }
-  *ticks = user + system;
+// CPU time of all threads of a process so far; false if there is no such process.
+bool CpuTime(pid_t pid, double* seconds) {
+  clockid_t clock;
+  timespec time;
+  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0) return false;
+  *seconds = static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
   return true;
 }
+
+}  // namespace
 
 absl::StatusOr<WatchedProcess> ParseWatched(std::string_view text) {
   const absl::string_view given(text.data(), text.size());
@@ -54,8 +47,8 @@ absl::StatusOr<WatchedProcess> ParseWatched(std::string_view text) {
     return absl::InvalidArgumentError(absl::StrCat("--watch: \"", given, "\", expected NAME=PID"));
   }
   WatchedProcess process{std::string(text.substr(0, equals)), {}};
-  uint64_t ticks = 0;
-  if (!ParseStatTicks(ProcFile(static_cast<pid_t>(pid), "stat"), &ticks)) {
+  double seconds = 0;
+  if (!CpuTime(static_cast<pid_t>(pid), &seconds)) {
     return absl::NotFoundError(absl::StrCat("--watch: \"", given, "\": there is no process ", pid));
   }
   AddTree(static_cast<pid_t>(pid), process.pids);
@@ -67,10 +60,9 @@ WatchedProcess WatchSelf() { return {"weir-load", {getpid()}}; }
 ProcessSample SampleProcess(const WatchedProcess& process) {
   ProcessSample sample;
   for (const pid_t pid : process.pids) {
-    uint64_t ticks = 0, total_pages = 0, resident_pages = 0;
-    if (ParseStatTicks(ProcFile(pid, "stat"), &ticks)) {
-      sample.cpu_s += static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
-    }
+    uint64_t total_pages = 0, resident_pages = 0;
+    double seconds = 0;
+    if (CpuTime(pid, &seconds)) sample.cpu_s += seconds;
     std::istringstream pages(ProcFile(pid, "statm"));
     if (pages >> total_pages >> resident_pages) {
       sample.resident_bytes += resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));

@@ -1,4 +1,4 @@
-// load/process_use.h: CPU time and memory of this program and of others, read from /proc.
+// load/process_use.h: CPU time and memory of this program and of others.
 #pragma once
 
 #include <sys/types.h>
@@ -32,11 +32,7 @@ struct ProcessSample {
   uint64_t resident_bytes = 0;
 };
 
-// Sums over the processes that still exist. Resolution of the time: 10 ms. [io]
+// Sums over the processes that still exist. [io]
 ProcessSample SampleProcess(const WatchedProcess& process);
-
-// Fields of /proc/PID/stat: user and system time in clock ticks. False if it is not one; the name
-// in it may hold spaces and parentheses.
-bool ParseStatTicks(std::string_view stat, uint64_t* ticks);
 
 }  // namespace weir::load

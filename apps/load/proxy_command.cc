@@ -39,7 +39,7 @@ absl::Status MakePlan(const ProxyFlags& flags, RunPlan* plan) {
   dispatch.concurrency = dispatch.in_flight_max = flags.concurrency;
   dispatch.requests_max = plan->requests_expected = flags.requests;
   // Streams that outlast the run are cut, not waited for.
-  if (flags.client.drain.empty()) plan->drain_ns = 0;
+  if (flags.client.drain.empty() && flags.requests == 0) plan->drain_ns = 0;
   if (flags.client.name.empty()) plan->name = "proxy";
   plan->shape.include_usage = false;
   plan->workload = absl::StrCat(flags.client.no_stream ? "whole answers, " : "streams, ",

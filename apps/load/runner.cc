@@ -39,6 +39,7 @@ class Conductor {
   void Start(std::vector<std::unique_ptr<Worker>>* workers) {
     workers_ = workers;
     running_ = workers->size();
+    SampleAll();
     loop_.Arm(poll_, kPollNs);
   }
 
@@ -94,15 +95,15 @@ class Conductor {
       process.last = SampleProcess(process.watched);
       process.resident_bytes_max =
           std::max(process.resident_bytes_max, process.last.resident_bytes);
+      // The last sample before the first measured request is where the count begins.
       if (!measuring_) process.first = process.last;
     }
   }
 
   void OnPoll() {
     loop_.Arm(poll_, kPollNs);
-    const Totals now = Sum();
+    measuring_ = measuring_ || Sum().measuring;
     SampleAll();
-    measuring_ = measuring_ || now.measuring;
     const int64_t now_ns = loop_.now_ns();
     if (!plan_.quiet && now_ns - drawn_ns_ >= (terminal_ ? kRedrawNs : kReportNs)) {
       Draw(/*last=*/false);

@@ -3,7 +3,7 @@
 #include <sys/wait.h>
 
 #include <cstdlib>
-#include <fstream>
+#include <set>
 #include <sstream>
 
 #include "fake_openai.h"
@@ -197,7 +197,7 @@ TEST(LoadEndToEnd, CutsStreamsThatOutlastTheRun) {
 TEST(LoadEndToEnd, RefusesAHostThatDoesNotExist) {
   RunPlan plan = PlanFor({"http://127.0.0.1:1"}, SmallConversations());
   plan.targets[0].authority = "no-such-host.invalid:80";
-  EXPECT_FALSE(Run(plan).ok());
+  EXPECT_FALSE(load::Run(plan).ok());
 }
 
 class Program : public ::testing::Test {
@@ -298,7 +298,7 @@ TEST_F(Program, ExitsWithOneOnErrorsAndTwoOnUsage) {
       {"compare /no/such", "/no/such: No such file"},
       {"compare /proc/self/stat", "/proc/self/stat: not a JSON object"},
       {"generate --rate 0", "--rate"},
-      {"nothing", "nothing"},
+      {"nothing", "subcommand is required"},
   };
   for (const auto& bad : kCases) {
     EXPECT_EQ(RunProgram(bad.arguments), 2) << bad.arguments << "\n" << output_;
