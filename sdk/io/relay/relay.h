@@ -110,8 +110,8 @@ class RelayRequest {
   ~RelayRequest() = default;
 };
 
-// The program's side of a relay. Calls come from the relay's thread, one at a time, and must not
-// destroy the relay.
+// The program's side of a relay. Calls come from the relay's thread and must not destroy the relay.
+// They may answer other requests that wait, which a queue does when one ends.
 class RelayHandler {
  public:
   virtual ~RelayHandler() = default;

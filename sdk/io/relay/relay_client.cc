@@ -13,6 +13,7 @@ namespace {
 // A sized body up to this is given its memory at once; a larger one has to arrive to get more.
 constexpr size_t kTrustedBodyBytes = 1u << 20;
 constexpr size_t kBufferedBodyBytesMax = 1u << 30;
+constexpr size_t kLocalHeadBytesMax = 4096;  // of an answer by the handler
 
 std::string_view Text(const Buffer& buffer, size_t begin, size_t end) noexcept {
   return {buffer.data() + begin, end - begin};
@@ -60,12 +61,18 @@ void RelayClient::OnReady(Ready ready) {
 void RelayClient::OnContinue() { Drive(); }
 
 void RelayClient::Drive() {
-  if (driving_) return;
-  driving_ = true;
+  if (core_->driving == this) return;
+  if (core_->driving != nullptr) {
+    // The handler has answered this request inside a call for another one, which uses the shared
+    // memory: the rest waits a tick.
+    if (state_ != State::kClosed) core_->loop->Arm(continue_, 0);
+    return;
+  }
+  core_->driving = this;
   budget_ = kRelayStepsPerTurnMax;
   while (state_ != State::kClosed && Step()) {
   }
-  driving_ = false;
+  core_->driving = nullptr;
 }
 
 // Does one piece of work; returns whether there may be more.
@@ -296,7 +303,9 @@ bool RelayClient::ClosesAfterAnswer() const noexcept {
 void RelayClient::Respond(const LocalResponse& response) {
   if (state_ != State::kDeciding) return;
   close_after_ = ClosesAfterAnswer();
-  HeadWriter writer(core_->head_scratch.data(), core_->head_scratch.size());
+  // Not shared memory: another client may be in the middle of using that.
+  Buffer answer = core_->loop->buffers().Acquire(kLocalHeadBytesMax);
+  HeadWriter writer(answer.data(), answer.capacity_bytes());
   writer.StatusLine(response.status);
   if (!response.content_type.empty()) writer.Header("content-type", response.content_type);
   for (const HeaderField& field : response.headers) writer.Header(field.name, field.value);
@@ -313,8 +322,7 @@ void RelayClient::Respond(const LocalResponse& response) {
   state_ = State::kFlushing;
   const bool bodiless =
       method_ == Method::kHead || response.status == 204 || response.status == 304;
-  SendToClient({core_->head_scratch.data(), writer.size_bytes()},
-               bodiless ? std::string_view() : response.body);
+  SendToClient({answer.data(), writer.size_bytes()}, bodiless ? std::string_view() : response.body);
   Drive();
 }
 

@@ -154,7 +154,6 @@ class RelayClient final : public RelayRequest,
   BodyFraming framing_ = BodyFraming::kNone;  // of the request, later of the response
   uint8_t budget_ = 0;                        // steps left in this turn
   uint8_t informational_count_ = 0;
-  bool driving_ = false;
   bool client_readable_ = false;  // a read may give something
   bool client_closing_ = false;   // the client has shut down its side, or is broken
   bool client_lost_ = false;      // a write has failed

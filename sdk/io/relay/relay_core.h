@@ -41,6 +41,7 @@ class RelayCore {
   IntrusiveList<RelayClient> clients;
   Timer drain_deadline = Timer::Calling<&RelayCore::OnDrainDeadline>(*this);
   bool draining = false;
+  const RelayClient* driving = nullptr;  // the one that works now, and may use what follows
 
   // Valid within one callback only.
   RequestHead request_head;

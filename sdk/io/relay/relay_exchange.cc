@@ -164,6 +164,7 @@ void RelayClient::TakeResponse(char* data, size_t size) {
   std::string_view client_head;
   if (state_ == State::kForwarding && !TakeResponseHead(bytes, client_head)) return;
   const std::string_view content = TakeResponseBody(data + (size - bytes.size()), bytes.size());
+  if (state_ == State::kClosed) return;  // the handler has cut everything off
   SendToClient(client_head, content);
   if (client_lost_) return;
   if (response_broken_) return CutAnswer(RelayOutcome::kUpstreamProtocol);
@@ -205,6 +206,7 @@ bool RelayClient::TakeResponseHead(std::string_view& bytes, std::string_view& cl
   upstream_keep_alive_ = response.keep_alive;
   chunks_ = {};
   core_->handler->OnUpstreamResponse(*this, response);
+  if (state_ == State::kClosed) return false;  // the handler has cut everything off
   if (WriteResponseHead(client_head)) return true;
   FailRequest(RelayOutcome::kInternal, 500, "internal_error",
               "the response's added headers are too large or malformed");
@@ -268,6 +270,7 @@ std::string_view RelayClient::TakeChunks(char* data, size_t size) {
   char* joined_end = data;
   for (std::string_view piece = chunks_.Next(rest); !piece.empty(); piece = chunks_.Next(rest)) {
     core_->handler->OnResponseBytes(*this, piece);
+    if (state_ == State::kClosed) return {};
     if (!http10_) continue;
     std::memmove(joined_end, piece.data(), piece.size());
     joined_end += piece.size();

@@ -273,6 +273,74 @@ TEST_F(RelayRequestTest, AnAnswerMayComeLater) {
   EXPECT_EQ(Taken(client), kOk);
 }
 
+TEST_F(RelayRequestTest, AWaitingRequestMayBeAnsweredInsideACallForAnother) {
+  std::vector<RelayRequest*> waiting;
+  handler_.on_request = [&](RelayRequest& request) {
+    if (request.head().path() == "/wait") {
+      waiting.push_back(&request);
+    } else {
+      request.Proxy({.targets = targets_});
+    }
+  };
+  // The first piece of the answer releases one, the end of the request the other.
+  handler_.on_response_bytes = [&] {
+    if (waiting.size() != 2) return;
+    RelayRequest* released = waiting.back();
+    waiting.pop_back();
+    released->Respond({.content_type = "text/plain", .body = "pong"});
+  };
+  handler_.on_end = [&] {
+    if (waiting.size() != 1) return;
+    RelayRequest* released = waiting.back();
+    waiting.pop_back();
+    released->Proxy({.targets = targets_});
+  };
+  FakeTransport& queued = Connect();
+  FakeTransport& answered = Connect();
+  const std::string_view wait = "GET /wait HTTP/1.1\r\nHost: gw\r\n\r\n";
+  Send(queued, wait);
+  Send(answered, std::string(wait) + "GET /next HTTP/1.1\r\nHost: gw\r\n\r\n");
+  FakeTransport& upstream = AddUpstream();
+  FakeTransport& client = Connect();
+  Send(client, kPost);
+  Accepts(upstream);
+  Taken(upstream);
+  FakeTransport& other = AddUpstream();
+  Send(upstream, kStream);
+  EXPECT_EQ(Taken(client), kStream) << "not disturbed by the answer in between";
+  EXPECT_EQ(Taken(answered), kPong);
+  EXPECT_EQ(Taken(upstream), "GET /wait HTTP/1.1\r\nHost: gw\r\n\r\n") << "at once, reused";
+  Send(upstream, kOk);
+  EXPECT_EQ(Taken(queued), kOk);
+  Advance(2'000'000);  // what was behind the answer comes a tick later
+  EXPECT_EQ(Taken(upstream) + Taken(other), "GET /next HTTP/1.1\r\nHost: gw\r\n\r\n");
+  Send(upstream, kOk);
+  EXPECT_EQ(Taken(answered), kOk);
+}
+
+TEST_F(RelayRequestTest, TheHandlerMayCutEverythingOffInAnyCall) {
+  const std::function<void()> cut = [this] { relay_->Drain(0); };
+  for (const int when : {0, 1, 2, 3}) {
+    Restart({});
+    handler_.on_response_bytes = when == 1 ? cut : nullptr;
+    handler_.on_end = when == 2 ? cut : nullptr;
+    handler_.on_request = [&](RelayRequest& request) {
+      if (when == 0) return cut();
+      request.Proxy({.targets = targets_});
+      if (when == 3) cut();
+    };
+    FakeTransport unused;
+    FakeTransport& upstream = when == 0 ? unused : AddUpstream();
+    FakeTransport& client = Connect();
+    Send(client, kPost);
+    Accepts(upstream);
+    Send(upstream, when == 1 ? kStream : kOk);
+    EXPECT_TRUE(client.closed()) << when;
+    EXPECT_TRUE(relay_->idle()) << when;
+    handler_.on_response_bytes = handler_.on_end = nullptr;
+  }
+}
+
 TEST_F(RelayRequestTest, AClientThatLeavesWhileTheHandlerThinksEndsTheRequest) {
   handler_.on_request = [](RelayRequest&) {};
   FakeTransport& client = Connect();

@@ -48,6 +48,8 @@ class FakeDialer final : public UpstreamDialer {
 class ScriptedHandler final : public RelayHandler {
  public:
   std::function<void(RelayRequest&)> on_request;
+  std::function<void()> on_response_bytes;
+  std::function<void()> on_end;
   RelayRequest* request = nullptr;  // in flight
   std::vector<std::string> bodies;
   std::vector<std::string> failed_attempts;
@@ -74,11 +76,13 @@ class ScriptedHandler final : public RelayHandler {
   void OnResponseBytes(RelayRequest&, std::string_view data) override {
     EXPECT_FALSE(data.empty());
     response_data += data;
+    if (on_response_bytes) on_response_bytes();
   }
   void OnEnd(RelayRequest& r, const RelayEnd& end) override {
     EXPECT_EQ(r.context, this);
     request = nullptr;
     ends.push_back(end);
+    if (on_end) on_end();
   }
 };
 
