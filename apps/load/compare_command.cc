@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <iostream>
 #include <memory>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "load/commands.h"
 #include "load/files.h"
 #include "load/report.h"
@@ -12,10 +15,30 @@ namespace {
 
 struct CompareFlags {
   std::vector<std::string> files;
+  std::vector<std::string> servers;
   std::string title = "weir-load comparison";
   std::string html_file;
   std::string json_file;
 };
+
+// Replaces the requests per server of the run named in "NAME=475,475".
+absl::Status SetServers(const std::string& text, std::vector<Summary>& runs) {
+  const size_t equals = std::min(text.find('='), text.size());
+  const auto run = std::find_if(runs.begin(), runs.end(), [&](const Summary& each) {
+    return each.name == text.substr(0, equals);
+  });
+  std::vector<std::pair<std::string, uint64_t>> servers;
+  for (const absl::string_view part : absl::StrSplit(text.substr(equals).erase(0, 1), ',')) {
+    uint64_t count = 0;
+    if (run == runs.end() || !absl::SimpleAtoi(part, &count) || servers.size() >= kServersMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--servers: \"", text, "\", expected NAME=N,N,... with the name of a run"));
+    }
+    servers.emplace_back(absl::StrCat("server ", servers.size() + 1), count);
+  }
+  run->servers = std::move(servers);
+  return absl::OkStatus();
+}
 
 absl::Status Compare(const CompareFlags& flags) {
   std::vector<Summary> runs;
@@ -28,6 +51,9 @@ absl::Status Compare(const CompareFlags& flags) {
     }
     if (summary->name.empty()) summary->name = file;
     runs.push_back(*std::move(summary));
+  }
+  for (const std::string& text : flags.servers) {
+    if (auto status = SetServers(text, runs); !status.ok()) return status;
   }
   std::cout << RenderComparison(runs);
   if (!flags.html_file.empty()) {
@@ -50,6 +76,11 @@ void AddCompareCommand(CLI::App& app, int* exit_code) {
       ->type_name("FILE");
   command->add_option("--json", flags->json_file, "Write the figures of the table for machines")
       ->type_name("FILE");
+  command
+      ->add_option("--servers", flags->servers,
+                   "Requests per server of one run, where its answers did not say; repeatable")
+      ->type_name("NAME=N,N,...")
+      ->allow_extra_args(false);
   command->add_option("--title", flags->title, "Heading of the page")
       ->type_name("TEXT")
       ->capture_default_str();

@@ -11,6 +11,7 @@
 
 #include "weir/io/http/server.h"
 #include "weir/io/loop/event_loop.h"
+#include "weir/io/loop/tls.h"
 
 namespace weir::load {
 
@@ -26,11 +27,14 @@ enum class FakeAnswer {
 
 class FakeOpenAi final : private weir::io::HttpHandler {
  public:
-  explicit FakeOpenAi(FakeAnswer answer, std::string server_name = "")
+  explicit FakeOpenAi(FakeAnswer answer, std::string server_name = "", bool tls = false)
       : answer_(answer), server_name_(std::move(server_name)) {
+    if (tls) tls_ = *weir::io::TlsContext::Server({});
     loop_ = *weir::io::EventLoop::Create();
     server_ = *weir::io::HttpServer::Open(
-        *loop_, {.address = *weir::io::SocketAddress::Parse("127.0.0.1:0")}, *this);
+        *loop_,
+        {.address = *weir::io::SocketAddress::Parse("127.0.0.1:0"), .tls_or_null = tls_.get()},
+        *this);
     thread_ = std::thread([this] { loop_->Run(); });
   }
   ~FakeOpenAi() {
@@ -40,8 +44,9 @@ class FakeOpenAi final : private weir::io::HttpHandler {
     server_.reset();
   }
 
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(server_->port()); }
-  std::string authority() const { return "127.0.0.1:" + std::to_string(server_->port()); }
+  std::string url() const {
+    return (tls_ ? "https://127.0.0.1:" : "http://127.0.0.1:") + std::to_string(server_->port());
+  }
 
   // Bodies and chosen headers of all requests so far.
   std::vector<nlohmann::json> bodies() {
@@ -116,6 +121,7 @@ class FakeOpenAi final : private weir::io::HttpHandler {
 
   const FakeAnswer answer_;
   const std::string server_name_;
+  std::unique_ptr<weir::io::TlsContext> tls_;
   std::unique_ptr<weir::io::EventLoop> loop_;
   std::unique_ptr<weir::io::HttpServer> server_;
   std::vector<weir::io::ResponseWriter> open_;

@@ -1,7 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <set>
 #include <sstream>
@@ -194,6 +197,19 @@ TEST(LoadEndToEnd, CutsStreamsThatOutlastTheRun) {
   EXPECT_EQ(summary.processes.at(0).name, "weir-load");
 }
 
+TEST(LoadEndToEnd, SpeaksTlsAndVerifies) {
+  FakeOpenAi server(FakeAnswer::kGood, "", /*tls=*/true);
+  RunPlan plan = PlanFor({server.url()}, SmallConversations());
+  plan.tls_verify = false;
+  EXPECT_EQ(MustRun(plan).errors, 0u);
+  // The server's certificate is its own work, so a client that verifies must not talk to it.
+  plan.tls_verify = true;
+  plan.dispatch.requests_max = 2;
+  const Summary refused = MustRun(plan);
+  EXPECT_EQ(refused.errors, 2u);
+  EXPECT_EQ(refused.errors_by_kind.at(0).first, "connect_failed");
+}
+
 TEST(LoadEndToEnd, RefusesAHostThatDoesNotExist) {
   RunPlan plan = PlanFor({"http://127.0.0.1:1"}, SmallConversations());
   plan.targets[0].authority = "no-such-host.invalid:80";
@@ -232,13 +248,19 @@ TEST_F(Program, RunsComparesAndReports) {
   EXPECT_EQ(RunProgram("run" + common + " --quiet --name prefix --json " + File("b.json")), 0);
   EXPECT_EQ(output_, "");
   EXPECT_EQ(RunProgram("compare " + File("a.json") + " " + File("b.json") + " --html " +
-                       File("r.html") + " --json " + File("r.json")),
+                       File("r.html") + " --json " + File("r.json") + " --servers prefix=6,4"),
             0)
       << output_;
+  EXPECT_THAT(output_, HasSubstr("   6 4\n"));
   EXPECT_THAT(output_, HasSubstr("policy         TTFT p50"));
   const auto report = nlohmann::json::parse(*ReadFile(File("r.json"), 1 << 20));
   EXPECT_EQ(report["policies"][0]["requests_per_server"], nlohmann::json({10}));
   EXPECT_DOUBLE_EQ(report["policies"][1]["prefix_hit_ratio"], 0.4);
+  EXPECT_EQ(report["policies"][1]["requests_per_server"], nlohmann::json({6, 4}));
+  for (const char* bad : {"prefix", "other=1", "prefix=", "prefix=1,x"}) {
+    EXPECT_EQ(RunProgram("compare " + File("b.json") + " --servers " + bad), 2);
+    EXPECT_THAT(output_, HasSubstr(std::string("--servers: \"") + bad + "\", expected"));
+  }
   EXPECT_THAT(*ReadFile(File("r.html"), 1 << 20), HasSubstr("\"pod-a\""));
 }
 
@@ -268,6 +290,39 @@ TEST_F(Program, MeasuresAProxyWithItsOwnAndAnothersCpu) {
   EXPECT_THAT(output_, HasSubstr("50 done"));
   EXPECT_THAT(output_, HasSubstr("cpu weir-load"));
   EXPECT_THAT(output_, HasSubstr("cpu test"));
+}
+
+TEST_F(Program, EndsEarlyOnASignalAndStillReports) {
+  FakeOpenAi server(FakeAnswer::kSilence);
+  // Made before the fork: the child of a process with threads must not allocate.
+  const std::string program = std::string(WEIR_BIN_DIR) + "/weir-load";
+  const std::string url = server.url(), json = File("s.json");
+  const pid_t pid = fork();
+  if (pid == 0) {
+    execl(program.c_str(), "weir-load", "run", "--target", url.c_str(), "--quiet", "--concurrency",
+          "3", "--json", json.c_str(), nullptr);
+    _exit(127);
+  }
+  ASSERT_GT(pid, 0);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (server.bodies().size() < 3 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  // The first asks it to wait for the answers, which never come; the second not to wait. Sent until
+  // it has ended, for two that come as one count once.
+  int status = 0;
+  while (waitpid(pid, &status, WNOHANG) == 0 && std::chrono::steady_clock::now() < deadline) {
+    kill(pid, SIGINT);
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  const auto text = ReadFile(json, 1 << 20);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto summary = ParseSummary(*text);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->requests, 0u);
+  EXPECT_EQ(summary->unfinished, 3u);
 }
 
 TEST_F(Program, ExitsWithOneOnErrorsAndTwoOnUsage) {
