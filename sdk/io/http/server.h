@@ -65,7 +65,8 @@ struct HttpRequest {
 class ResponseObserver {
  public:
   // The client has left (or was too slow); whatever is written from now on is dropped. At most
-  // once, and nothing after it. [hot, serial]
+  // once, and nothing after it. Ending its sending side counts as leaving while the answer is still
+  // being made. [hot, serial]
   virtual void OnClientGone() = 0;
   // After Write() has returned false: everything has been sent, go on. [hot, serial]
   virtual void OnWritable() {}
@@ -76,7 +77,7 @@ class ResponseObserver {
 
 // The answer to one request, to be given now or later on the loop's thread. A movable handle;
 // destroying it unfinished answers 500 if nothing was sent, else cuts the connection. May outlive
-// the connection and the server: calls then do nothing.
+// the connection and the server (calls then do nothing), not the loop.
 class ResponseWriter {
  public:
   ResponseWriter() noexcept = default;
@@ -153,7 +154,7 @@ class HttpServer final : private AcceptHandler {
   static absl::StatusOr<std::unique_ptr<HttpServer>> Open(EventLoop& loop,
                                                           const HttpServerOptions& options,
                                                           HttpHandler& handler);
-  // Closes all connections; observers of unfinished responses are told.
+  // Closes all connections; observers of unfinished responses are told. Not from within a handler.
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -133,11 +133,12 @@ bool ServerConnection::ReadMore() {
   if (!in_) {
     in_ = loop_->buffers().Acquire(kReadBytes);
   } else if (in_bytes_ == in_.capacity_bytes()) {
-    if (!Charge(2 * in_.capacity_bytes())) {
+    const size_t larger_bytes = std::max(2 * in_.capacity_bytes(), kReadBytes);
+    if (!Charge(larger_bytes)) {
       Refuse(503, "too many bytes of request bodies are arriving");
       return false;
     }
-    in_.Grow(in_.capacity_bytes() + 1, in_bytes_);
+    in_.Grow(larger_bytes, in_bytes_);
   }
   const IoResult result =
       stream_.TryRead({in_.data() + in_bytes_, in_.capacity_bytes() - in_bytes_});

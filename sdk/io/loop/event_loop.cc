@@ -58,7 +58,7 @@ EventLoop::~EventLoop() {
 void EventLoop::Run() {
   while (true) {
     RunOnce(-1);
-    if (stop_.exchange(false, std::memory_order_relaxed)) return;
+    if (stop_.exchange(false, std::memory_order_acquire)) return;
   }
 }
 
@@ -140,7 +140,7 @@ Code EventLoop::Post(std::unique_ptr<PostedTask> task) {
 }
 
 void EventLoop::Stop() noexcept {
-  stop_.store(true, std::memory_order_relaxed);
+  stop_.store(true, std::memory_order_release);
   Wake();
 }
 

@@ -118,6 +118,21 @@ TEST(Listener, CloseTakesThoseWhoHadConnected) {
   loop->Unwatch(client.get(), waiter);
 }
 
+TEST(Listener, TakesOnlySoManyInOneTurn) {
+  auto loop = EventLoop::Create().value();
+  Keeper keeper;
+  auto listener = Listen(*loop, keeper);
+  std::vector<UniqueFd> clients;
+  for (uint32_t i = 0; i < kAcceptsPerTurnMax + 10; ++i) {
+    int error = 0;
+    clients.push_back(StartConnect(listener->address(), error));
+    ASSERT_TRUE(clients.back()) << error;
+  }
+  loop->RunOnce(kTestDeadlineNs);
+  EXPECT_EQ(keeper.sockets.size(), kAcceptsPerTurnMax);
+  EXPECT_TRUE(RunUntil(*loop, [&] { return keeper.sockets.size() == clients.size(); }));
+}
+
 TEST(StartConnect, TellsOfRefusal) {
   auto loop = EventLoop::Create().value();
   Keeper keeper;
