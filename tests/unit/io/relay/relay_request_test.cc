@@ -151,6 +151,19 @@ TEST_F(RelayRequestTest, RefusesBadHeadsWithAnOpenAiError) {
   EXPECT_TRUE(client.closed());
 }
 
+TEST_F(RelayRequestTest, ARefusedClientIsNotListenedToForLong) {
+  FakeTransport& client = Connect();
+  Send(client, "GET /\r\n\r\n");
+  EXPECT_TRUE(Taken(client).starts_with("HTTP/1.1 400 "));
+  const std::string block(kRelayReadBytesMax, 'x');
+  for (uint64_t sent = block.size(); sent < kRelayLingerBytesMax; sent += block.size()) {
+    Send(client, block);
+    ASSERT_FALSE(client.closed()) << sent;
+  }
+  Send(client, block);
+  EXPECT_TRUE(client.closed());
+}
+
 TEST_F(RelayRequestTest, RefusesBadChunks) {
   FakeTransport& client = Connect();
   Send(client, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");

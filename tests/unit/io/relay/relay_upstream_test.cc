@@ -189,6 +189,35 @@ TEST_F(RelayUpstreamTest, GivesUpAtTheLastTargetAndAtTheAttemptLimit) {
   EXPECT_EQ(LastEnd().outcome, RelayOutcome::kUpstreamConnectFailed);
 }
 
+TEST_F(RelayUpstreamTest, HoldsTheTargetLimit) {
+  Restart({.attempts_max = 1000});
+  targets_.resize(kRelayTargetsMax + 1, targets_[0]);
+  for (uint32_t i = 0; i < kRelayTargetsMax + 1; ++i) dialer_.RefuseNext();
+  FakeTransport& client = Connect();
+  Send(client, kPost);
+  EXPECT_TRUE(Taken(client).starts_with("HTTP/1.1 502 "));
+  EXPECT_EQ(LastEnd().attempts, kRelayTargetsMax);
+}
+
+TEST_F(RelayUpstreamTest, ForgetsTargetsBeyondTheLimit) {
+  FakeTransport& client = Connect();
+  for (uint32_t i = 0; i < kRelayPooledTargetsMax + 10; ++i) {
+    targets_[0].address.set_port(static_cast<uint16_t>(1 + i));
+    FakeTransport& upstream = AddUpstream();
+    Send(client, kPost);
+    Accepts(upstream);
+    Send(upstream, kOk);
+    // Some stay open: they must not be forgotten.
+    if (i % 100 != 0) upstream.Notify(kPeerClosed);
+  }
+  EXPECT_EQ(Count(RelayOutcome::kComplete), kRelayPooledTargetsMax + 10u);
+  const uint64_t connects = relay_->counters().upstream_connects.value();
+  targets_[0].address.set_port(1);
+  Send(client, kPost);
+  EXPECT_EQ(relay_->counters().upstream_connects.value(), connects) << "the first is still known";
+  Leave(client);
+}
+
 TEST_F(RelayUpstreamTest, SendsLargeRequestsInPieces) {
   const std::string body(200'000, 'b');
   FakeTransport& upstream = AddUpstream();
