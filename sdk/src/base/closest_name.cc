@@ -10,6 +10,8 @@
 namespace weir::internal {
 namespace {
 
+constexpr size_t kShortenedBytesMin = 4;
+
 // Damerau-Levenshtein distance with adjacent transpositions (optimal string alignment), letters
 // compared without case. REQUIRES: both are at most kSuggestedNameBytesMax long
 uint32_t Distance(std::string_view left, std::string_view right) {
@@ -49,7 +51,9 @@ std::string_view ClosestName(std::string_view name, std::span<const std::string_
     // A third of the letters may be wrong: "b" is no misspelling of "a".
     const auto allowed = static_cast<uint32_t>(std::max(name.size(), candidate.size()) / 3);
     const uint32_t distance = Distance(name, candidate);
-    if (distance <= allowed && distance < closest_distance) {
+    // "queue" for "queue-scorer": the rest was left out.
+    const bool shortened = name.size() >= kShortenedBytesMin && candidate.starts_with(name);
+    if ((distance <= allowed || shortened) && distance < closest_distance) {
       closest = candidate;
       closest_distance = distance;
     }

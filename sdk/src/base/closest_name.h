@@ -11,7 +11,7 @@ namespace weir::internal {
 inline constexpr uint32_t kSuggestedNameBytesMax = 128;
 
 // The candidate that `name` most likely is a misspelling of, the first among equals; empty if none
-// is near. Letters count as near when they differ in case only. [control]
+// is near. Case does not count, nor does what a shortened name leaves out. [control]
 std::string_view ClosestName(std::string_view name, std::span<const std::string_view> candidates);
 
 // "; did you mean "x"?", or nothing if no candidate is near. [control]

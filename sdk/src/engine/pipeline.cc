@@ -59,7 +59,7 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(PipelineSpec spec,
       continue;
     }
     auto instance = PluginInstance::Create(*plugin.descriptor, plugin.name, plugin.parameters,
-                                           spec.file, plugin.field, host, &spec.warnings);
+                                           spec.file, plugin.field, host, nullptr);
     if (!instance.ok()) {
       errors.emplace_back(instance.status().message());
       continue;

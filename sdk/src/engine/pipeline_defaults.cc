@@ -15,9 +15,13 @@ constexpr std::string_view kMetricsSource = "metrics-data-source";
 constexpr std::string_view kMetricsExtractor = "core-metrics-extractor";
 constexpr std::string_view kParsers[] = {"openai-parser", "passthrough-parser"};
 
-// Types that mean nothing without the engines' own numbers.
-constexpr std::string_view kMetricsReaders[] = {"queue-scorer", "kv-cache-utilization-scorer",
-                                                "running-requests-size-scorer"};
+// True if the type says that it reads what only a metrics page tells.
+bool ReadsMetrics(const weir_plugin* plugin) {
+  constexpr uint64_t kMetrics =
+      WEIR_LOAD_WAITING_REQUESTS | WEIR_LOAD_RUNNING_REQUESTS | WEIR_LOAD_KV_USED_RATIO;
+  return plugin != nullptr && WEIR_HAS(weir_plugin, plugin, load_columns) &&
+         (plugin->load_columns & kMetrics) != 0;
+}
 
 }  // namespace
 
@@ -36,18 +40,18 @@ std::optional<uint32_t> PipelineLoader::AddPlugin(std::string_view type, std::st
   if (const auto taken = by_name_.find(type); taken != by_name_.end()) {
     problems_.Error(
         facts_[taken->second].line, facts_[taken->second].entry,
-        Concat("the name ", Quote(type), " is taken by ", Quote(spec_.plugins[taken->second].type),
-               ", but ", why, " needs a plugin of that type; give this one another name"));
+        Concat("the name ", Quote(type), " is taken by a plugin of type ",
+               Quote(spec_.plugins[taken->second].type), ", but one of that type is added for ",
+               why, "; give this one another name"));
     return std::nullopt;
   }
   const auto index = static_cast<uint32_t>(spec_.plugins.size());
   PluginSpec plugin;
   plugin.name = type;
   plugin.added = true;
-  ConfigNode node;
-  node.kind = ConfigNode::Kind::kString;
-  node.string = type;
+  const ConfigNode node{.kind = ConfigNode::Kind::kString, .string = std::string(type)};
   plugin.type = type;
+  plugin.parameters.kind = ConfigNode::Kind::kMap;
   Facts facts;
   facts.entry = type;
   ResolveType(node, Concat(type, " (added for ", why, ")"), &plugin, &facts);
@@ -93,6 +97,7 @@ void PipelineLoader::CheckProfileHandler() {
     handler = i;
   }
   const size_t count = spec_.profiles.size();
+  if (count == 0) return;  // none of the file's could be read
   if (!handler.has_value()) {
     if (count == 1) {
       handler = AddPlugin(kProfileHandler, "the only profile");
@@ -151,11 +156,7 @@ void PipelineLoader::AddDefaultParsers() {
 void PipelineLoader::CheckMetricsReaders() {
   if (inject_data_layer_ || FindByType(kMetricsExtractor).has_value()) return;
   for (uint32_t i = 0; i < spec_.plugins.size(); ++i) {
-    const auto& type = spec_.plugins[i].type;
-    if (std::find(std::begin(kMetricsReaders), std::end(kMetricsReaders), type) ==
-        std::end(kMetricsReaders)) {
-      continue;
-    }
+    if (!ReadsMetrics(spec_.plugins[i].descriptor)) continue;
     problems_.Error(facts_[i].line, facts_[i].entry,
                     Concat(Name(i),
                            " reads the engines' metrics, which nothing provides: "

@@ -179,8 +179,7 @@ void PipelineLoader::ReadPlugin(const ConfigNode& entry, const std::string& fiel
   plugin.field = field + ".parameters";
   if (const ConfigNode* parameters = entry.Find("parameters")) plugin.parameters = *parameters;
   if (plugin.parameters.kind == ConfigNode::Kind::kNull) {
-    plugin.parameters = ConfigNode();
-    plugin.parameters.line = entry.line;
+    plugin.parameters = ConfigNode{.kind = ConfigNode::Kind::kMap, .line = entry.line};
   }
   const auto type = RequiredText(entry, "type", field, "a plugin type");
   plugin.type = type.value_or("");
@@ -213,13 +212,10 @@ void PipelineLoader::ResolveType(const ConfigNode& type, const std::string& fiel
                                  PluginSpec* plugin, Facts* facts) {
   const std::string type_field = field + ".type";
   const ConfigNode& parameters = plugin->parameters;
-  if (parameters.kind != ConfigNode::Kind::kNull) IsMap(parameters, plugin->field);
-
+  const bool checkable = IsMap(parameters, plugin->field);
   if (const PluginRegistry::Entry* entry = registry_.FindEntry(type.string)) {
     plugin->descriptor = entry->plugin;
     facts->roles = entry->plugin != nullptr ? RolesOf(*entry->plugin) : RolesOf(entry->kind);
-    const bool checkable =
-        parameters.kind == ConfigNode::Kind::kNull || parameters.kind == ConfigNode::Kind::kMap;
     if (entry->schema != nullptr && checkable) {
       entry->schema->Check(parameters, plugin->field, &problems_);
     }

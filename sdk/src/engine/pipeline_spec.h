@@ -26,7 +26,7 @@ struct ColumnSpec {
 struct PluginSpec {
   std::string name;
   std::string type;
-  ConfigNode parameters;                    // map or null
+  ConfigNode parameters;                    // a map
   std::string field;                        // "plugins[2].parameters" or "" for added plugins
   bool added = false;                       // by a default, not by the file
   const weir_plugin* descriptor = nullptr;  // null for data layer and parser types

@@ -43,6 +43,11 @@ absl::StatusOr<std::unique_ptr<PluginInstance>> PluginInstance::Create(
   const std::string json =
       parameters.kind == ConfigNode::Kind::kMap ? parameters.ToJson() : std::string("{}");
   ParamReader reader(parameters, json, instance->name_, host);
+  for (uint64_t i = 0; i < plugin.attribute_count; ++i) {
+    // Names a producer; the host reads it.
+    const weir_str parameter = plugin.attributes[i]->producer_parameter;
+    if (parameter.size > 0) reader.Read(parameter);
+  }
   const weir_code code = plugin.create(reader.raw(), &instance->self_);
   instance->created_ = code == WEIR_OK;
   reader.Report(code, !has_schema, where, &problems);

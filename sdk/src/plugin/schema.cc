@@ -133,8 +133,9 @@ class Checker {
 
  private:
   void Unexpected(const SchemaNode& schema, const ConfigNode& node, const std::string& field) {
-    const bool needs_quotes = (schema.types & kSchemaString) != 0 && !node.string.empty() &&
-                              node.kind != ConfigNode::Kind::kString && schema.choices.empty();
+    const bool needs_quotes = (schema.types & kSchemaString) != 0 && !schema.is_duration &&
+                              !node.string.empty() && node.kind != ConfigNode::Kind::kString &&
+                              schema.choices.empty();
     problems_->Error(node.line, field,
                      Concat(Show(node), ", expected ", Expectation(schema),
                             needs_quotes ? Concat("; write ", Quote(node.string)) : ""));
@@ -244,7 +245,7 @@ class Checker {
         // Null means absent.
         if (value.kind != ConfigNode::Kind::kNull) Check(*known, value, value_field);
       } else if (schema.others == Others::kChecked) {
-        Check(*schema.other, value, value_field);
+        if (schema.other != nullptr) Check(*schema.other, value, value_field);
       } else {
         Unknown(schema, name, value, value_field);
       }

@@ -159,8 +159,6 @@ std::unique_ptr<SchemaNode> CompileNode(const Json& json, const std::string& pat
   // An object that names no properties is a map of anything.
   if (!json.contains("properties") && !json.contains("additionalProperties")) {
     node->others = Others::kChecked;
-    node->other = std::make_unique<SchemaNode>();
-    node->other->others = Others::kChecked;
   }
   for (const auto& [keyword, value] : json.items()) {
     CompileKeyword(keyword, value, Concat(path, path.empty() ? "" : "/", keyword), depth,
@@ -184,6 +182,7 @@ absl::StatusOr<ParameterSchema> ParameterSchema::Compile(std::string_view text) 
   try {
     auto root = CompileNode(Json::parse(text), "", 0);
     if (root->types != kSchemaObject) Refuse("type", "expected \"object\"");
+    root->deprecated = false;  // of the type as a whole, which its descriptor says
     return ParameterSchema(std::move(root));
   } catch (const SchemaError& error) {
     return absl::InvalidArgumentError(error.text);

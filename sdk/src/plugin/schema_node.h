@@ -41,7 +41,7 @@ struct SchemaNode {
   std::vector<std::pair<std::string, std::unique_ptr<SchemaNode>>> properties;
   std::vector<std::string> required;
   Others others = Others::kRefused;   // members that properties does not name
-  std::unique_ptr<SchemaNode> other;  // for kChecked
+  std::unique_ptr<SchemaNode> other;  // for kChecked; null: anything
   std::unique_ptr<SchemaNode> item;
   std::vector<std::unique_ptr<SchemaNode>> one_of;
 

@@ -5,6 +5,7 @@
 
 #include <istream>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <streambuf>
 
@@ -87,7 +88,11 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnMapEnd() override { Close(); }
 
-  ConfigNode TakeRoot() { return std::move(root_); }
+  // After the last event.
+  ConfigNode TakeRoot() {
+    if (bad_key_.has_value()) throw *bad_key_;
+    return std::move(root_);
+  }
 
  private:
   struct Level {
@@ -124,8 +129,11 @@ class TreeBuilder : public YAML::EventHandler {
     if (key.kind != ConfigNode::Kind::kString) {
       const bool scalar =
           key.kind != ConfigNode::Kind::kList && key.kind != ConfigNode::Kind::kMap && key.line > 0;
-      Fail(mark, Concat("the key ", Show(key), " is no string",
-                        scalar && !key.string.empty() ? "; quote it" : ""));
+      // Kept back: text that ends too early also looks like this, and the parser says it better.
+      if (!bad_key_.has_value()) {
+        bad_key_.emplace(Line(mark), Concat("the key ", Show(key), " is no string",
+                                            scalar && !key.string.empty() ? "; quote it" : ""));
+      }
     }
     if (key.string == "<<") Fail(mark, "merge keys (<<) are not supported");
     Level& level = levels_.back();
@@ -212,6 +220,7 @@ class TreeBuilder : public YAML::EventHandler {
   ConfigNode root_;
   std::vector<Level> levels_;
   std::map<YAML::anchor_t, Anchor> anchors_;
+  std::optional<ConfigError> bad_key_;
   uint32_t documents_ = 0;
   uint64_t nodes_ = 0;
   uint64_t bytes_ = 0;
