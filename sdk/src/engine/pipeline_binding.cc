@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_join.h"
-#include "base/closest_name.h"
 #include "base/text.h"
 #include "engine/known_types.h"
 #include "engine/pipeline_loader.h"
@@ -84,9 +83,9 @@ std::optional<uint32_t> PipelineLoader::NamedWriter(uint32_t reader,
         names.push_back(known);
       }
     }
-    problems_.Error(name.line, field,
-                    Concat(Quote(name.string), " is not a plugin of this file",
-                           DidYouMean(name.string, names)));
+    problems_.Error(
+        name.line, field,
+        Concat(Quote(name.string), " is not a plugin of this file", Suggest(name.string, names)));
     return std::nullopt;
   }
   const uint32_t writer = found->second;

@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -103,6 +104,8 @@ class PipelineLoader {
   bool AnyOpaque() const;
   bool HasRole(uint32_t plugin, uint32_t role) const { return (facts_[plugin].roles & role) != 0; }
   std::string Name(uint32_t plugin) const { return Quote(spec_.plugins[plugin].name); }
+  // DidYouMean, while its text would still be shown.
+  std::string Suggest(std::string_view name, std::span<const std::string_view> candidates) const;
   void NotBuilt(int line, const std::string& field, std::string_view what);
 
   const PluginRegistry& registry_;

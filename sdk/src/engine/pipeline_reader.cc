@@ -79,10 +79,9 @@ const std::vector<ConfigNode>& PipelineLoader::Items(const ConfigNode* node,
 void PipelineLoader::RefuseUnknownFields(const ConfigNode& node, const std::string& field,
                                          std::initializer_list<std::string_view> known) {
   for (const auto& [name, value] : node.members) {
-    if (problems_.full()) return;
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     problems_.Error(value.line, Concat(field, field.empty() ? "" : ".", name),
-                    Concat("unknown field", DidYouMean(name, {known.begin(), known.end()})));
+                    Concat("unknown field", Suggest(name, {known.begin(), known.end()})));
   }
 }
 
@@ -104,6 +103,11 @@ std::optional<std::string> PipelineLoader::RequiredText(const ConfigNode& map, s
     return value->string;
   }
   return std::nullopt;
+}
+
+std::string PipelineLoader::Suggest(std::string_view name,
+                                    std::span<const std::string_view> candidates) const {
+  return problems_.full() ? std::string() : DidYouMean(name, candidates);
 }
 
 void PipelineLoader::NotBuilt(int line, const std::string& field, std::string_view what) {
@@ -147,7 +151,7 @@ void PipelineLoader::ReadFeatureGates(const ConfigNode* gates) {
     const std::optional<bool> on = ParseGateValue(value);
     if (std::find(std::begin(kGates), std::end(kGates), name) == std::end(kGates)) {
       problems_.Error(item.line, field,
-                      Concat(Quote(name), " is not a feature gate", DidYouMean(name, kGates)));
+                      Concat(Quote(name), " is not a feature gate", Suggest(name, kGates)));
     } else if (!on.has_value()) {
       problems_.Error(
           item.line, field,
@@ -236,7 +240,7 @@ void PipelineLoader::ResolveType(const ConfigNode& type, const std::string& fiel
   } else {
     std::vector<std::string_view> candidates = registry_.types();
     for (const KnownType& known : KnownTypes()) candidates.push_back(known.type);
-    hint = DidYouMean(type.string, candidates);
+    hint = Suggest(type.string, candidates);
   }
   problems_.Error(type.line, type_field, Concat(Quote(type.string), " is not a plugin type", hint));
 }

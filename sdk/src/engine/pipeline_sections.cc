@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/closest_name.h"
 #include "base/text.h"
 #include "engine/known_types.h"
 #include "engine/pipeline_loader.h"
@@ -61,7 +60,7 @@ void PipelineLoader::ReportUnknownReference(const ConfigNode& map, std::string_v
                                             const std::string& name, const std::string& field) {
   std::vector<std::string_view> names;
   for (const auto& [known, index] : by_name_) names.push_back(known);
-  std::string hint = DidYouMean(name, names);
+  std::string hint = Suggest(name, names);
   if (hint.empty() && registry_.FindEntry(name) != nullptr) {
     hint = Concat("; add \"- type: ", name, "\" to plugins");
   }
@@ -320,12 +319,11 @@ void PipelineLoader::CheckFields(const ConfigNode& node, const std::string& fiel
   std::vector<std::string_view> names;
   for (const FieldRule& rule : rules) names.push_back(rule.name);
   for (const auto& [name, value] : node.members) {
-    if (problems_.full()) return;
     const std::string value_field = Concat(field, ".", name);
     const auto rule = std::find_if(rules.begin(), rules.end(),
                                    [&](const FieldRule& one) { return one.name == name; });
     if (rule == rules.end()) {
-      problems_.Error(value.line, value_field, Concat("unknown field", DidYouMean(name, names)));
+      problems_.Error(value.line, value_field, Concat("unknown field", Suggest(name, names)));
     } else {
       CheckField(*rule, value, value_field);
     }

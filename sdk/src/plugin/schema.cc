@@ -97,7 +97,6 @@ class Checker {
   explicit Checker(ConfigProblems* problems) : problems_(problems) {}
 
   void Check(const SchemaNode& schema, const ConfigNode& node, const std::string& field) {
-    if (problems_->full()) return;
     if (schema.deprecated) {
       problems_->Warning(
           node.line, field,
@@ -238,7 +237,6 @@ class Checker {
     }
     CheckSize(schema, node, node.members.size(), "members", field);
     for (const auto& [name, value] : node.members) {
-      if (problems_->full()) return;
       const std::string value_field = Concat(field, ".", name);
       const SchemaNode* known = schema.Find(name);
       if (known != nullptr) {
@@ -260,7 +258,7 @@ class Checker {
     }
     std::vector<std::string_view> names;
     for (const auto& [property, unused] : schema.properties) names.push_back(property);
-    std::string hint = DidYouMean(name, names);
+    std::string hint = problems_->full() ? std::string() : DidYouMean(name, names);
     if (names.empty()) hint = "; none is expected here";
     problems_->Error(value.line, field, Concat("unknown parameter", hint));
   }
