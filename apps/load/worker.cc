@@ -236,24 +236,19 @@ void Worker::WakeAt(int64_t run_ns) noexcept {
 void Worker::Pump() {
   if (run_ns() < 0) return WakeAt(0);
   Launch launch;
-  bool over = stopping_;
-  while (!over) {
-    const Step step = dispatcher_.Next(run_ns(), &launch);
-    if (step.kind == Step::Kind::kSend) {
-      Send(launch);
-      continue;
-    }
-    if (step.kind == Step::Kind::kWaitUntil) WakeAt(step.until_ns);
-    over = step.kind == Step::Kind::kDone;
-    break;
+  Step step{Step::Kind::kDone};
+  while (!stopping_) {
+    step = dispatcher_.Next(run_ns(), &launch);
+    if (step.kind != Step::Kind::kSend) break;
+    Send(launch);
   }
-  if (!over) {
+  if (step.kind == Step::Kind::kWaitUntil) return WakeAt(step.until_ns);
+  if (step.kind == Step::Kind::kWaitForFinish) {
     // Requests without end never finish, so the end of the run needs a time of its own.
     const DispatchPlan& plan = plan_.dispatch;
     const int64_t end_ns =
         plan.duration_ns + (plan.arrival == Arrival::kClosed ? 0 : kArrivalGraceNs);
-    const int64_t now_ns = run_ns();
-    if (plan.duration_ns > 0 && armed_ns_ < now_ns && now_ns < end_ns) WakeAt(end_ns);
+    if (plan.duration_ns > 0) WakeAt(end_ns);
     return;
   }
   stopping_ = true;

@@ -186,14 +186,15 @@ TEST(LoadEndToEnd, CutsStreamsThatOutlastTheRun) {
   FakeOpenAi server(FakeAnswer::kEndless);
   RunPlan plan = PlanFor({server.url()}, SmallConversations());
   plan.make_source = [](Shard) { return CreateFixedSource(Api::kChat, 100, 1000); };
-  plan.dispatch.concurrency = plan.dispatch.in_flight_max = 20;
-  plan.dispatch.duration_ns = 200'000'000;
+  plan.dispatch.concurrency = plan.dispatch.in_flight_max = 400;
+  plan.dispatch.ramp_ns = 100'000'000;
+  plan.dispatch.duration_ns = 500'000'000;
   plan.drain_ns = 0;
   plan.threads = 2;
   const Summary summary = MustRun(plan);
   EXPECT_EQ(summary.requests, 0u);
-  EXPECT_EQ(summary.unfinished, 20u);
-  EXPECT_EQ(summary.token_events, 40u);
+  EXPECT_EQ(summary.unfinished, 400u);
+  EXPECT_EQ(summary.token_events, 800u);
   EXPECT_EQ(summary.processes.at(0).name, "weir-load");
 }
 
