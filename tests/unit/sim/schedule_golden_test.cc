@@ -104,5 +104,22 @@ TEST(ScheduleGolden, S3LongPromptStretchesInterTokenLatency) {
   }
 }
 
+// Not a published number: it holds the model still where a change would shift all results.
+TEST(ScheduleGolden, SaturatedThroughputStaysWhereItIs) {
+  const nlohmann::json golden = Golden("schedule.json")["saturated"];
+  Recorder recorder;
+  const auto engine = MakeEngine(PlainOptions(), recorder);
+  const uint32_t requests = golden["requests"];
+  for (RequestId id = 1; id <= requests; ++id) {
+    ASSERT_TRUE(
+        engine->Submit(SpecOf(id, golden["prompt_tokens"], golden["output_tokens"]), 0).ok());
+  }
+  RunToEnd(*engine);
+  const double tokens_per_s = static_cast<double>(engine->stats().output_tokens) /
+                              (static_cast<double>(engine->now_ns()) / 1e9);
+  const double expected = golden["output_tokens_per_s"];
+  EXPECT_NEAR(tokens_per_s, expected, expected * 1e-3);
+}
+
 }  // namespace
 }  // namespace weir::sim

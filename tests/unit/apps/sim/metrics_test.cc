@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "fake_call.h"
+#include "weir/io/scrape/scrape_plan.h"
 
 namespace weir::sim {
 namespace {
@@ -49,6 +50,38 @@ TEST(Metrics, PagesAreTheGoldenOnes) {
               ElementsAreArray(LinesOf(GoldenPage("metrics_vllm.prom"))));
   EXPECT_THAT(LinesOf(PageOf(Personality::kSglang)),
               ElementsAreArray(LinesOf(GoldenPage("metrics_sglang.prom"))));
+}
+
+// What a router reads from the pages, with the plans that it reads real engines with.
+TEST(Metrics, TheScraperUnderstandsThePages) {
+  const auto plans = io::ScrapePlans::Create({});
+  ASSERT_TRUE(plans.ok()) << plans.status();
+  for (const bool sglang : {false, true}) {
+    SimOptions options = TestOptions();
+    options.personality = sglang ? Personality::kSglang : Personality::kVllm;
+    options.enable_metrics = true;
+    options.running_requests_max = 1;
+    options.block_count = 1000;
+    const auto instance = MakeInstance(options);
+    std::vector<std::unique_ptr<FakeCall>> calls;
+    for (int i = 0; i < 3; ++i) {
+      calls.push_back(std::make_unique<FakeCall>(
+          "POST", "/v1/completions", R"({"prompt":"a","max_tokens":200,"ignore_eos":true})"));
+      instance->Handle(*calls.back(), 0);
+    }
+    instance->AdvanceTo(10'000'000);
+    FakeCall page("GET", "/metrics");
+    instance->Handle(page, 10'000'000);
+    io::EndpointSample sample;
+    const io::ExtractStats stats =
+        io::Extract(plans->ForEngine(sglang ? "sglang" : "vllm"), page.answer, sample);
+    EXPECT_EQ(stats.missing + stats.bad_values + stats.malformed_lines, 0u);
+    EXPECT_EQ(sample.running_requests, 1u);
+    EXPECT_EQ(sample.waiting_requests, 2u);
+    EXPECT_GT(sample.kv_used_ratio, 0);
+    EXPECT_EQ(sample.block_tokens, sglang ? 1u : 16u);
+    EXPECT_EQ(sample.block_count, 1000u);
+  }
 }
 
 TEST(Metrics, TimeToFirstTokenIncludesTheQueue) {
