@@ -27,8 +27,10 @@ absl::Status SetServers(const std::string& text, std::vector<Summary>& runs) {
   const auto run = std::find_if(runs.begin(), runs.end(), [&](const Summary& each) {
     return each.name == text.substr(0, equals);
   });
+  const absl::string_view counts =
+      absl::string_view(text).substr(std::min(equals + 1, text.size()));
   std::vector<std::pair<std::string, uint64_t>> servers;
-  for (const absl::string_view part : absl::StrSplit(text.substr(equals).erase(0, 1), ',')) {
+  for (const absl::string_view part : absl::StrSplit(counts, ',')) {
     uint64_t count = 0;
     if (run == runs.end() || !absl::SimpleAtoi(part, &count) || servers.size() >= kServersMax) {
       return absl::InvalidArgumentError(

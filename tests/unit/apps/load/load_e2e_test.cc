@@ -248,21 +248,24 @@ TEST_F(Program, RunsComparesAndReports) {
   EXPECT_THAT(output_, HasSubstr("pod-a"));
   EXPECT_EQ(RunProgram("run" + common + " --quiet --name prefix --json " + File("b.json")), 0);
   EXPECT_EQ(output_, "");
-  EXPECT_EQ(RunProgram("compare " + File("a.json") + " " + File("b.json") + " --html " +
-                       File("r.html") + " --json " + File("r.json") + " --servers prefix=6,4"),
-            0)
+  EXPECT_EQ(
+      RunProgram("compare " + File("a.json") + " " + File("b.json") + " --html " + File("r.html") +
+                 " --json " + File("r.json") +
+                 " --servers prefix=6,4 --servers 'round robin=1000,2000,3000,4000,5000,6000'"),
+      0)
       << output_;
   EXPECT_THAT(output_, HasSubstr("   6 4\n"));
   EXPECT_THAT(output_, HasSubstr("policy         TTFT p50"));
   const auto report = nlohmann::json::parse(*ReadFile(File("r.json"), 1 << 20));
-  EXPECT_EQ(report["policies"][0]["requests_per_server"], nlohmann::json({10}));
+  EXPECT_EQ(report["policies"][0]["requests_per_server"].size(), 6u);
+  EXPECT_EQ(report["policies"][0]["requests_per_server"][5], 6000);
   EXPECT_DOUBLE_EQ(report["policies"][1]["prefix_hit_ratio"], 0.4);
   EXPECT_EQ(report["policies"][1]["requests_per_server"], nlohmann::json({6, 4}));
   for (const char* bad : {"prefix", "other=1", "prefix=", "prefix=1,x"}) {
     EXPECT_EQ(RunProgram("compare " + File("b.json") + " --servers " + bad), 2);
     EXPECT_THAT(output_, HasSubstr(std::string("--servers: \"") + bad + "\", expected"));
   }
-  EXPECT_THAT(*ReadFile(File("r.html"), 1 << 20), HasSubstr("\"pod-a\""));
+  EXPECT_THAT(*ReadFile(File("r.html"), 1 << 20), HasSubstr("\"server 6\""));
 }
 
 TEST_F(Program, GeneratesATraceThatItReplays) {
