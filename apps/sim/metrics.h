@@ -18,7 +18,6 @@ class Histogram {
   void Observe(double value) noexcept;
   // Appends buckets, sum and count; `labels` are those of each line, without braces.
   void Append(std::string& out, std::string_view name, std::string_view labels) const;
-  uint64_t count() const noexcept { return count_; }
 
  private:
   std::vector<double> bounds_;

@@ -32,11 +32,6 @@ class HttpCall final : public WebCall, public io::ResponseObserver {
 
   std::string_view method() const override { return request_->head.method; }
   std::string_view path() const override { return request_->head.path(); }
-  std::string_view query() const override {
-    const std::string_view target = request_->head.path_and_query;
-    const size_t mark = target.find('?');
-    return mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
-  }
   std::string_view body() const override { return request_->body; }
   std::string_view header(std::string_view name) const override {
     return request_->head.Find(name);

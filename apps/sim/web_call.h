@@ -12,8 +12,7 @@ class WebCall {
   virtual ~WebCall() = default;
 
   virtual std::string_view method() const = 0;
-  virtual std::string_view path() const = 0;   // without the query
-  virtual std::string_view query() const = 0;  // without the '?'
+  virtual std::string_view path() const = 0;  // without the query
   virtual std::string_view body() const = 0;
   // Value of the first header of that name, letter case ignored; empty view if there is none.
   virtual std::string_view header(std::string_view name) const = 0;

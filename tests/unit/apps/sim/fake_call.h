@@ -28,7 +28,6 @@ class FakeCall final : public WebCall {
 
   std::string_view method() const override { return method_; }
   std::string_view path() const override { return path_; }
-  std::string_view query() const override { return ""; }
   std::string_view body() const override { return body_; }
   std::string_view header(std::string_view name) const override {
     const auto found = headers_.find(std::string(name));
