@@ -57,7 +57,7 @@ class PluginReadmesTest(unittest.TestCase):
 
     def test_missing_parts_are_found(self):
         self.run_tool()
-        for spoil in (self.schema.unlink, self.readme.unlink,
+        for spoil in (lambda: self.schema.unlink(), lambda: self.readme.unlink(),
                       lambda: self.readme.write_text("# no markers\n"),
                       lambda: self.schema.write_text("{"),
                       lambda: self.schema.write_text(json.dumps({**SCHEMA, "title": "other"}))):

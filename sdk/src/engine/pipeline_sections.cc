@@ -318,14 +318,15 @@ void PipelineLoader::CheckFields(const ConfigNode& node, const std::string& fiel
   if (!IsMap(node, field)) return;
   std::vector<std::string_view> names;
   for (const FieldRule& rule : rules) names.push_back(rule.name);
-  for (const auto& [name, value] : node.members) {
-    const std::string value_field = Concat(field, ".", name);
+  for (const ConfigNode::Member& member : node.members) {
+    const std::string value_field = Concat(field, ".", member.name);
     const auto rule = std::find_if(rules.begin(), rules.end(),
-                                   [&](const FieldRule& one) { return one.name == name; });
+                                   [&](const FieldRule& one) { return one.name == member.name; });
     if (rule == rules.end()) {
-      problems_.Error(value.line, value_field, Concat("unknown field", Suggest(name, names)));
+      problems_.Error(member.value.line, value_field,
+                      Concat("unknown field", Suggest(member.name, names)));
     } else {
-      CheckField(*rule, value, value_field);
+      CheckField(*rule, member.value, value_field);
     }
   }
 }

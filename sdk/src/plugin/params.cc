@@ -110,7 +110,7 @@ uint64_t ParamCount(const weir_params* params, weir_str path) {
 int32_t ParamKey(const weir_params* params, weir_str path, uint64_t index, weir_str* key) {
   const ConfigNode* node = ParamReader::From(params).Read(path);
   if (node == nullptr || index >= node->members.size()) return 0;
-  *key = Str(node->members[index].first);
+  *key = Str(node->members[index].name);
   return 1;
 }
 

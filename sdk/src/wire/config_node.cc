@@ -74,9 +74,9 @@ void AppendJson(const ConfigNode& node, std::string* out) {
       *out += '{';
       for (size_t i = 0; i < node.members.size(); ++i) {
         if (i > 0) *out += ',';
-        AppendJsonString(node.members[i].first, out);
+        AppendJsonString(node.members[i].name, out);
         *out += ':';
-        AppendJson(node.members[i].second, out);
+        AppendJson(node.members[i].value, out);
       }
       *out += '}';
       break;

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "weir/status.h"
@@ -25,7 +24,8 @@ struct ConfigNode {
   double number = 0;              // kInteger and kNumber
   std::string string;             // kString; for other scalars the text as written
   std::vector<ConfigNode> items;  // kList
-  std::vector<std::pair<std::string, ConfigNode>> members;  // kMap, in file order, keys unique
+  struct Member;
+  std::vector<Member> members;  // kMap, in file order, keys unique
 
   // The member of a map, null if absent or if this is no map.
   const ConfigNode* Find(std::string_view key) const;
@@ -34,6 +34,11 @@ struct ConfigNode {
   const ConfigNode* FindPath(std::string_view path) const;
   // Compact JSON, members in file order.
   std::string ToJson() const;
+};
+
+struct ConfigNode::Member {
+  std::string name;
+  ConfigNode value;
 };
 
 // The kind in words, for errors: "a list", "a string", ...

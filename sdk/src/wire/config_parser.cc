@@ -100,7 +100,8 @@ class TreeBuilder : public YAML::EventHandler {
     YAML::anchor_t anchor;
     YAML::Mark mark;
     Cost cost;
-    bool has_key = false;
+    bool is_key = false;   // of the map around it, which is an error
+    bool has_key = false;  // in a map: its value comes next
     std::string key;
     std::map<std::string, int> key_lines;
   };
@@ -125,15 +126,17 @@ class TreeBuilder : public YAML::EventHandler {
            !levels_.back().has_key;
   }
 
+  // Kept back: text that ends too early also looks like this, and the parser says it better.
+  void BadKey(const YAML::Mark& mark, const std::string& text) {
+    if (!bad_key_.has_value()) bad_key_.emplace(Line(mark), text);
+  }
+
   void Key(const YAML::Mark& mark, const ConfigNode& key) {
     if (key.kind != ConfigNode::Kind::kString) {
       const bool scalar =
           key.kind != ConfigNode::Kind::kList && key.kind != ConfigNode::Kind::kMap && key.line > 0;
-      // Kept back: text that ends too early also looks like this, and the parser says it better.
-      if (!bad_key_.has_value()) {
-        bad_key_.emplace(Line(mark), Concat("the key ", Show(key), " is no string",
-                                            scalar && !key.string.empty() ? "; quote it" : ""));
-      }
+      BadKey(mark, Concat("the key ", Show(key), " is no string",
+                          scalar && !key.string.empty() ? "; quote it" : ""));
     }
     if (key.string == "<<") Fail(mark, "merge keys (<<) are not supported");
     Level& level = levels_.back();
@@ -161,19 +164,25 @@ class TreeBuilder : public YAML::EventHandler {
   void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
             ConfigNode::Kind kind) {
     if (tag != "?" && tag != "!" && !tag.empty()) RefuseTag(mark, tag);
-    if (ExpectsKey()) Fail(mark, Concat("the key is ", KindName(kind), ", expected a string"));
+    const bool is_key = ExpectsKey();
+    if (is_key) BadKey(mark, Concat("the key is ", KindName(kind), ", expected a string"));
     if (levels_.size() + 1 > kConfigDepthMax) FailDepth(mark);
     Level& level = levels_.emplace_back();
     level.node.kind = kind;
     level.node.line = Line(mark);
     level.anchor = anchor;
     level.mark = mark;
+    level.is_key = is_key;
     Charge(mark, {.nodes = 1});
   }
 
   void Close() {
     Level level = std::move(levels_.back());
     levels_.pop_back();
+    if (level.is_key) {
+      levels_.back().has_key = true;
+      return;
+    }
     if (level.anchor != YAML::NullAnchor) {
       // The stored copy is as costly as any other.
       Charge(level.mark, level.cost);
@@ -200,7 +209,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (parent.node.kind == ConfigNode::Kind::kList) {
       parent.node.items.push_back(std::move(node));
     } else {
-      parent.node.members.emplace_back(std::move(parent.key), std::move(node));
+      parent.node.members.push_back({std::move(parent.key), std::move(node)});
       parent.has_key = false;
     }
   }

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "builtins.h"
 #include "weir/limits.h"
@@ -35,6 +37,36 @@ TEST(BuiltinsTest, EveryModuleIsWellFormed) {
   EXPECT_EQ(registry.Find("metrics-data-source"), nullptr);
   EXPECT_NE(registry.FindEntry("metrics-data-source"), nullptr);
   EXPECT_EQ(registry.FindEntry("prefix-scorer"), nullptr);
+}
+
+// What a schema gives as defaults, as one parameters object.
+std::string DefaultsOf(std::string_view schema) {
+  nlohmann::json defaults = nlohmann::json::object();
+  const auto parsed = nlohmann::json::parse(schema);
+  for (const auto& [name, property] : parsed["properties"].items()) {
+    if (property.contains("default")) defaults[name] = property["default"];
+  }
+  return defaults.dump();
+}
+
+TEST(BuiltinsTest, EveryDefaultFitsItsOwnSchema) {
+  const PluginRegistry registry = PluginRegistry::WithBuiltins();
+  std::map<std::string_view, std::string_view> schemas;
+  for (const ConfiguredType& one : ConfiguredTypes()) schemas[one.type] = one.params_schema;
+  for (const std::string_view type : registry.types()) {
+    const PluginRegistry::Entry& entry = *registry.FindEntry(type);
+    ASSERT_NE(entry.schema, nullptr) << type;
+    if (entry.plugin != nullptr) {
+      schemas[type] = {entry.plugin->params_schema.data, entry.plugin->params_schema.size};
+    }
+    const auto defaults = ParseConfig(DefaultsOf(schemas[type]), std::string(type));
+    ASSERT_TRUE(defaults.ok()) << defaults.status().message();
+    ConfigProblems problems{std::string(type)};
+    entry.schema->Check(*defaults, "", &problems);
+    // A required parameter has no default.
+    const std::string errors(problems.ToStatus().message());
+    EXPECT_TRUE(errors.empty() || errors.find("missing") != std::string::npos) << errors;
+  }
 }
 
 weir_code CreateNothing(const weir_params*, void**) { return WEIR_OK; }

@@ -39,7 +39,7 @@ TEST(ParseConfigTest, KeepsOrderKindsAndLines) {
   EXPECT_EQ(root.kind, ConfigNode::Kind::kMap);
   EXPECT_EQ(root.line, 1);
   ASSERT_EQ(root.members.size(), 2u);
-  EXPECT_EQ(root.members[0].first, "name");
+  EXPECT_EQ(root.members[0].name, "name");
   const ConfigNode* second = root.FindPath("plugins/1");
   ASSERT_NE(second, nullptr);
   EXPECT_EQ(second->line, 4);
@@ -109,6 +109,7 @@ TEST(ParseConfigTest, NamesTheLineOfEachError) {
   EXPECT_EQ(Error(std::string_view("a: b\n\0c: d\n", 11)), "f.yaml:2: control byte 0x00");
   EXPECT_EQ(Error("a: \x04\n"), "f.yaml:1: control byte 0x04");
   EXPECT_THAT(Error("a: b\nc: [1, 2\n"), HasSubstr("end of sequence flow not found"));
+  EXPECT_THAT(Error("a: b\nc: [{d: e}\n"), HasSubstr("end of sequence flow not found"));
   EXPECT_THAT(Error("a: *nobody\n"), HasSubstr("f.yaml:1: "));
   EXPECT_THAT(Error("a: b\n  c: d\n"), HasSubstr("f.yaml:2: "));
   EXPECT_THAT(Error("%YAML 9.9\n---\na: b\n"), HasSubstr("f.yaml"));
