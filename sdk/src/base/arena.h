@@ -19,10 +19,10 @@ class Arena {
  public:
   explicit Arena(uint64_t bytes_max) : bytes_max_(bytes_max) {}
 
-  // 16-byte aligned, not cleared; null beyond bytes_max. [hot]
+  // 16-byte aligned, not cleared, not null for 0 bytes; null beyond bytes_max. [hot]
   void* Allocate(uint64_t bytes) noexcept {
     if (bytes > bytes_max_) return nullptr;
-    bytes = (bytes + 15) & ~uint64_t{15};
+    bytes = bytes == 0 ? 16 : (bytes + 15) & ~uint64_t{15};
     if (bytes > static_cast<uint64_t>(end_ - next_) && !Grow(bytes)) return nullptr;
     std::byte* memory = next_;
     next_ += bytes;

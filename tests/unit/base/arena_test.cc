@@ -15,6 +15,11 @@ TEST(Arena, HandsOutAlignedDistinctMemory) {
   EXPECT_EQ(b[0] | b[1], 0u);
 }
 
+TEST(Arena, NothingIsSomethingToo) {
+  Arena arena(1 << 20);
+  EXPECT_NE(arena.Allocate(0), nullptr);
+}
+
 TEST(Arena, KeepsMemoryAndMergesBlocksOnReset) {
   Arena arena(1 << 20);
   for (int i = 0; i < 10; ++i) ASSERT_NE(arena.Allocate(20'000), nullptr);

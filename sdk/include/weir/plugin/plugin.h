@@ -403,9 +403,7 @@ class Module {
     }
     return added;
   }
-  const weir_module* raw() const noexcept { return &module_; }
-
- private:
+  // A type without interfaces; Type::Implements adds them.
   template <class T>
   Type& Add(std::string_view type) {
     Type& added = types_.emplace_back();
@@ -419,7 +417,9 @@ class Module {
     module_.plugin_count = plugins_.size();
     return added;
   }
+  const weir_module* raw() const noexcept { return &module_; }
 
+ private:
   weir_module module_ = {};
   std::deque<Type> types_;
   std::vector<const weir_plugin*> plugins_;
