@@ -65,7 +65,9 @@ struct IdlePicker {
 
 struct GreedyProducer {
   void Produce(const Request&, const Batch& batch, const Output& output) const {
-    while (batch.call().allocate<char>(1 << 20) != nullptr) {
+    for (const uint64_t bytes : {1u << 20, 1u}) {
+      while (batch.call().allocate<char>(bytes) != nullptr) {
+      }
     }
     output.column<double>(0)[0] = 1;
   }
