@@ -50,7 +50,7 @@ class Gateway final : private io::HttpHandler {
                                                         const GatewayOptions& options,
                                                         Fleet::Log log);
   // Drains with no deadline left.
-  ~Gateway() override;
+  ~Gateway();
 
   // Not ready from now on; requests in flight have drain_ns to end. Returns at once. [control]
   void Drain();
