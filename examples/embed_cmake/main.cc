@@ -17,8 +17,7 @@ int main() {
       R"({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})";
   const weir::Request request = weir::ParseOpenAi("/v1/chat/completions", kBody).value();
   const weir::Decision decision = router.Decide(request).value();
-  weir::Flight flight =
-      router.Begin(decision, request);  // in flight until destroyed, on every path
+  weir::Flight flight = router.Begin(decision);  // in flight until destroyed, on every path
   Send(decision.primary().address, kBody);
   flight.FirstToken();
   flight.Finish({.prompt_tokens = 812, .cached_tokens = 640, .output_tokens = 97});

@@ -29,8 +29,8 @@ struct Endpoint {
   std::string name;  // unique with namespace_name
   std::string namespace_name = "default";
   std::string address;  // "10.0.0.1:8000", "[fd00::1]:8000" or "host:8000"
-  std::map<std::string, std::string> labels;
-  EndpointMetrics metrics;  // may stay empty: never scraped
+  std::map<std::string, std::string> labels = {};
+  EndpointMetrics metrics = {};  // may stay empty: never scraped
 };
 
 // Names one incarnation of an endpoint in its pool: removing and adding again gives another id.
