@@ -56,7 +56,7 @@ struct Thrower {
 
 const weir_plugin& TypeOf(std::string_view type) {
   static const auto* const registry = [] {
-    auto* module = new Module;
+    static auto* const module = new Module;
     module->AddScorer<Reader>("free");
     module->AddScorer<Reader>("typed").Schema(
         R"({"type": "object", "properties": {"number": {"type": "number", "minimum": 0},
