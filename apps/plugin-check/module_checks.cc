@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cctype>
 #include <fstream>
 #include <map>
 #include <set>
@@ -127,10 +128,13 @@ std::string CheckTypes(const CheckContext& context) {
     }
     const std::string type(View(plugin->type));
     const bool word = !type.empty() && std::all_of(type.begin(), type.end(), [](char letter) {
-      return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') || letter == '-';
+      return std::isalnum(static_cast<unsigned char>(letter)) != 0 ||
+             std::string_view("-_./").find(letter) != std::string_view::npos;
     });
-    if (!word)
-      Fail("plugins[" + std::to_string(i) + "].type: \"" + type + "\", expected a-z 0-9 -");
+    if (!word) {
+      Fail("plugins[" + std::to_string(i) + "].type: \"" + type +
+           "\", expected letters, digits, -_./");
+    }
     if (!seen.insert(type).second) Fail(type + ": described twice");
     if (plugin->create == nullptr || plugin->destroy == nullptr) {
       Fail(type + ": create or destroy is null");

@@ -52,5 +52,6 @@ WEIR_PLUGIN(module) {
   module.AddFilter<ByLabel>("by-label")
       .Schema(kParamsSchema)
       .Beta()
+      .ReadsLoad(0)
       .Deprecated("label-selector-filter");
 }

@@ -26,5 +26,5 @@ class DecodeFilter {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddFilter<DecodeFilter>("decode-filter").Schema(kParamsSchema).Beta();
+  module.AddFilter<DecodeFilter>("decode-filter").Schema(kParamsSchema).Beta().ReadsLoad(0);
 }

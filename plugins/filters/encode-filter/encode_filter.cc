@@ -25,5 +25,5 @@ class EncodeFilter {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddFilter<EncodeFilter>("encode-filter").Schema(kParamsSchema).Beta();
+  module.AddFilter<EncodeFilter>("encode-filter").Schema(kParamsSchema).Beta().ReadsLoad(0);
 }

@@ -124,9 +124,13 @@ class LabelSelectorFilter {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddFilter<LabelSelectorFilter>("label-selector-filter").Schema(kParamsSchema).Beta();
+  module.AddFilter<LabelSelectorFilter>("label-selector-filter")
+      .Schema(kParamsSchema)
+      .Beta()
+      .ReadsLoad(0);
   module.AddFilter<LabelSelectorFilter>("by-label-selector")
       .Schema(kParamsSchema)
       .Beta()
+      .ReadsLoad(0)
       .Deprecated("label-selector-filter");
 }

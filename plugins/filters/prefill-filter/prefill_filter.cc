@@ -26,5 +26,5 @@ class PrefillFilter {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddFilter<PrefillFilter>("prefill-filter").Schema(kParamsSchema).Beta();
+  module.AddFilter<PrefillFilter>("prefill-filter").Schema(kParamsSchema).Beta().ReadsLoad(0);
 }

@@ -46,5 +46,5 @@ class MaxScorePicker {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddPicker<MaxScorePicker>("max-score-picker").Schema(kParamsSchema).Beta();
+  module.AddPicker<MaxScorePicker>("max-score-picker").Schema(kParamsSchema).Beta().ReadsLoad(0);
 }

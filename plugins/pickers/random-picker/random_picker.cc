@@ -35,5 +35,5 @@ class RandomPicker {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddPicker<RandomPicker>("random-picker").Schema(kParamsSchema).Beta();
+  module.AddPicker<RandomPicker>("random-picker").Schema(kParamsSchema).Beta().ReadsLoad(0);
 }

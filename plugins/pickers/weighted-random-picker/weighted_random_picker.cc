@@ -57,5 +57,8 @@ class WeightedRandomPicker {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddPicker<WeightedRandomPicker>("weighted-random-picker").Schema(kParamsSchema).Beta();
+  module.AddPicker<WeightedRandomPicker>("weighted-random-picker")
+      .Schema(kParamsSchema)
+      .Beta()
+      .ReadsLoad(0);
 }

@@ -168,6 +168,7 @@ WEIR_PLUGIN(module) {
   module.AddProducer<InflightLoadProducer>("inflight-load-producer")
       .Schema(kParamsSchema)
       .Beta()
+      .ReadsLoad(0)
       .Writes(weir::plugin::kInFlightLoad)
       .Writes(weir::plugin::kUncachedTokens)
       .Reads(weir::plugin::kTokenizedPrompt)

@@ -131,10 +131,12 @@ WEIR_PLUGIN(module) {
   module.AddProducer<TokenProducer>("token-producer")
       .Schema(kParamsSchema)
       .Beta()
+      .ReadsLoad(0)
       .Writes(weir::plugin::kTokenizedPrompt);
   module.AddProducer<TokenProducer>("tokenizer")
       .Schema(kParamsSchema)
       .Beta()
+      .ReadsLoad(0)
       .Deprecated("token-producer")
       .Writes(weir::plugin::kTokenizedPrompt);
 }

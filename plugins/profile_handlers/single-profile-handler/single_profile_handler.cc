@@ -24,5 +24,6 @@ class SingleProfileHandler {
 WEIR_PLUGIN(module) {
   module.AddProfileHandler<SingleProfileHandler>("single-profile-handler")
       .Schema(kParamsSchema)
-      .Beta();
+      .Beta()
+      .ReadsLoad(0);
 }

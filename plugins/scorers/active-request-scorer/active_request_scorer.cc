@@ -47,5 +47,6 @@ WEIR_PLUGIN(module) {
   module.AddScorer<ActiveRequestScorer>("active-request-scorer")
       .Schema(kParamsSchema)
       .Beta()
+      .ReadsLoad(0)
       .Reads(weir::plugin::kInFlightLoad, "inFlightLoadProducerName");
 }

@@ -19,5 +19,6 @@ class KvCacheUtilizationScorer {
 WEIR_PLUGIN(module) {
   module.AddScorer<KvCacheUtilizationScorer>("kv-cache-utilization-scorer")
       .Schema(kParamsSchema)
-      .Beta();
+      .Beta()
+      .ReadsLoad(WEIR_LOAD_KV_USED_RATIO);
 }

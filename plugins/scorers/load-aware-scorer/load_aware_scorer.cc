@@ -37,5 +37,8 @@ class LoadAwareScorer {
 }  // namespace
 
 WEIR_PLUGIN(module) {
-  module.AddScorer<LoadAwareScorer>("load-aware-scorer").Schema(kParamsSchema).Beta();
+  module.AddScorer<LoadAwareScorer>("load-aware-scorer")
+      .Schema(kParamsSchema)
+      .Beta()
+      .ReadsLoad(WEIR_LOAD_WAITING_REQUESTS);
 }

@@ -25,5 +25,6 @@ class RunningRequestsSizeScorer {
 WEIR_PLUGIN(module) {
   module.AddScorer<RunningRequestsSizeScorer>("running-requests-size-scorer")
       .Schema(kParamsSchema)
-      .Beta();
+      .Beta()
+      .ReadsLoad(WEIR_LOAD_RUNNING_REQUESTS);
 }

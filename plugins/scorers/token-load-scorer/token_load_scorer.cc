@@ -42,6 +42,7 @@ WEIR_PLUGIN(module) {
   module.AddScorer<TokenLoadScorer>("token-load-scorer")
       .Schema(kParamsSchema)
       .Beta()
+      .ReadsLoad(0)
       .Reads(weir::plugin::kInFlightLoad, "inFlightLoadProducerName")
       .Reads(weir::plugin::kUncachedTokens, "inFlightLoadProducerName");
 }
