@@ -11,6 +11,8 @@ bin=build/release/bin
 servers=4
 conversations=240
 
+title="weir quickstart: $servers servers (simulated vLLM), $conversations conversations, shared system prompts"
+echo "$title"
 tests/packages.sh build
 mkdir -p "$out"
 echo "building weir-gateway, weir-sim and weir-load (preset release)"
@@ -38,18 +40,26 @@ await() {
 }
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# Both policies meet servers of the same names: ports in a row that nobody uses.
+port=0
+while [[ $port -eq 0 ]]; do
+  port=$((20000 + RANDOM % 10000))
+  for ((i = 0; i < servers; ++i)); do
+    if answers $((port + i)); then port=0; break; fi
+  done
+done
+
 # Runs the workload through a gateway with the given pipeline, before fresh servers.
 measure() {
   local name=$1 pipeline=$2 result=$3
-  rm -f "$out/ports.jsonl"
-  "$bin/weir-sim" --model quickstart --host 127.0.0.1 --port 0 --instances $servers \
-    --hardware l40s --num-gpu-blocks-override 3000 --seed 1 \
-    --ports-file "$out/ports.jsonl" >"$out/sim.log" 2>&1 &
+  "$bin/weir-sim" --model quickstart --host 127.0.0.1 --port $port --instances $servers \
+    --hardware l40s --num-gpu-blocks-override 3000 --seed 1 >"$out/sim.log" 2>&1 &
   pids+=($!)
-  await test -s "$out/ports.jsonl"
-  local endpoints=()
-  while read -r port; do endpoints+=(--endpoint "http://127.0.0.1:$port"); done \
-    < <(grep -o '"port": *[0-9]*' "$out/ports.jsonl" | grep -o '[0-9]*$')
+  local endpoints=() i
+  for ((i = 0; i < servers; ++i)); do
+    await answers $((port + i))
+    endpoints+=(--endpoint "http://127.0.0.1:$((port + i))")
+  done
   "$bin/weir-gateway" --listen 127.0.0.1:0 --config "$pipeline" "${endpoints[@]}" \
     >"$out/gateway.log" 2>&1 &
   pids+=($!)
@@ -70,4 +80,4 @@ measure "prefix aware" $here/prefix_aware.yaml "$out/prefix_aware.json"
 echo
 "$bin/weir-load" compare "$out/round_robin.json" "$out/prefix_aware.json" \
   --html "$out/report.html" --json "$out/report.json" \
-  --title "weir quickstart: $servers servers (simulated vLLM), $conversations conversations, shared system prompts"
+  --title "$title"
