@@ -2,12 +2,14 @@
 # Installs the Debian 12 packages that weir needs, if any is missing.
 # Usage: tests/packages.sh build          to build the library and the programs
 #        tests/packages.sh build test     and to run all tests
+#        tests/packages.sh build python   or only for Python programs beside it
 set -euo pipefail
 build=(build-essential cmake ninja-build ccache mold pkg-config ca-certificates
   libboost1.81-dev libboost-filesystem1.81-dev libabsl-dev libsimdjson-dev libyaml-cpp-dev
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libssl-dev
   libxxhash-dev zlib1g-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev git curl openssl nginx chromium python3 python3-venv)
+python=(python3 python3-venv ca-certificates)
 wanted=()
 for group in "$@"; do
   declare -n packages=$group
