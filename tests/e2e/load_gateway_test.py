@@ -27,7 +27,8 @@ class LoadGatewayTest(fleet.unittest.TestCase):
     def measure(self, name, *gateway_flags):
         """weir-load's result, and what the servers themselves counted."""
         # Caches that hold some of the conversations, not all: placement matters.
-        servers = self.programs.sim(SERVERS, "--num-gpu-blocks-override", 6000, "--seed", 1)
+        servers = self.programs.sim(SERVERS, "--hardware", "l40s", "--num-gpu-blocks-override", 4000,
+                                    "--seed", 1)
         gateway = self.programs.gateway(servers, *gateway_flags)
         if not gateway_flags:
             gateway.wait_scraped(SERVERS)
@@ -35,8 +36,8 @@ class LoadGatewayTest(fleet.unittest.TestCase):
         done = fleet.run([
             BIN / "weir-load", "run", "--target", gateway.url, "--name", name, "--json", result,
             "--quiet", "--model", MODEL, "--seed", 5, "--conversations", CONVERSATIONS,
-            "--groups", 12, "--system-tokens", 2000, "--turns", TURNS, "--input-tokens", 100,
-            "--output-tokens", 16, "--ignore-eos", "--concurrency", 8, "--active", 24])
+            "--groups", 12, "--system-tokens", 4000, "--turns", TURNS, "--input-tokens", 100,
+            "--output-tokens", 8, "--ignore-eos", "--concurrency", 8, "--active", 24])
         self.assertEqual(done.returncode, 0, done.stderr)
         summary = json.loads(result.read_text())
         self.check_counts(summary, servers, gateway)
