@@ -292,6 +292,49 @@ TEST_F(RouterTest, DecideAndFlightAllocateNothingInSteadyState) {
   EXPECT_EQ(router.stats().decisions, 200u);
 }
 
+TEST_F(RouterTest, TheDefaultPipelineFollowsThePrefix) {
+  RouterOptions options;
+  options.clock = &clock_;
+  options.seed = 3;
+  const Router router = Router::Default(options).value();
+  std::vector<Endpoint> endpoints;
+  for (int i = 0; i < 100; ++i) {
+    endpoints.push_back({.name = std::to_string(i),
+                         .address = "h:1",
+                         .metrics = {.waiting_requests = 0, .kv_used_ratio = 0.1}});
+  }
+  ASSERT_TRUE(router.pool().Replace(endpoints).ok());
+  const auto prompt = [](char text) {
+    return R"({"model":"m","prompt":")" + std::string(64 * 4 * 8, text) + "\"}";
+  };
+  const std::string first_body = prompt('a'), second_body = prompt('b');
+  const Request first = ParseOpenAi("/v1/completions", first_body).value();
+  const Request second = ParseOpenAi("/v1/completions", second_body).value();
+  const auto route = [&](const Request& request) {
+    const Decision decision = router.Decide(request).value();
+    router.Begin(decision).Finish();
+    return std::string(decision.primary().name);
+  };
+  const std::string holder = route(first);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(route(first), holder);
+  EXPECT_NE(route(second), holder) << "drawn among a hundred equals";
+  const Explanation why = router.Decide(first).value().explanation();
+  for (const auto& row : why.profiles[0].endpoints) {
+    EXPECT_DOUBLE_EQ(row.raw[2], row.name == holder ? 1.0 : 0.0) << row.name;
+  }
+  EXPECT_EQ(why.prompt_tokens, 512u);
+  for (int i = 0; i < 50; ++i) route(second);
+  {
+    testing::AllocationForbidden guard;
+    for (int i = 0; i < 50; ++i) {
+      auto decision = router.Decide(first);
+      Flight flight = router.Begin(*decision);
+      flight.FirstToken();
+      flight.Finish({.prompt_tokens = 512, .cached_tokens = 496});
+    }
+  }
+}
+
 TEST_F(RouterTest, BadScoresAreCountedAndHarmless) {
   const Router router = Make(Plain({"nan-scorer", "throwing-scorer", "mood-scorer"}));
   Add(router, "a");
