@@ -32,7 +32,7 @@ endif()
 # -Wno-restrict: GCC 12 warns of overlaps inside std::string's operator+ that cannot happen (PR 105651).
 add_library(weir_compile_options INTERFACE)
 target_compile_options(weir_compile_options INTERFACE
-  -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict $<$<BOOL:${WEIR_WERROR}>:-Werror>)
+  -Wall -Wextra -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> $<$<BOOL:${WEIR_WERROR}>:-Werror>)
 if(WEIR_DCHECKS)
   target_compile_definitions(weir_compile_options INTERFACE WEIR_DCHECKS=1)
 endif()
