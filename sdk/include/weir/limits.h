@@ -24,10 +24,10 @@ inline constexpr uint32_t kPromptPartsMax = 16384;     // text and media parts o
 inline constexpr uint32_t kFlightStateBytesMax = 64;   // per observer plugin and request in flight
 inline constexpr uint32_t kFlightStateTotalBytesMax =
     256;                                               // all observers of one request in flight
-inline constexpr uint32_t kFlightsMax = 1u << 20;       // requests in flight of one router
-inline constexpr uint32_t kDecisionsMax = 1u << 16;     // decisions that exist at one time
-inline constexpr uint32_t kDecisionsKeptMax = 1024;     // recorded for RecentDecisions
-inline constexpr uint32_t kPluginCountersMax = 8;       // counters of one plugin instance
+inline constexpr uint32_t kFlightsMax = 1u << 20;      // requests in flight of one router
+inline constexpr uint32_t kDecisionsMax = 1u << 16;    // decisions that exist at one time
+inline constexpr uint32_t kDecisionsKeptMax = 1024;    // recorded for RecentDecisions
+inline constexpr uint32_t kPluginCountersMax = 8;      // counters of one plugin instance
 inline constexpr uint32_t kArenaBytesMax = 64u << 20;  // scratch memory of one decision
 inline constexpr uint32_t kConfigBytesMax = 1u << 20;  // a pipeline file
 inline constexpr uint64_t kRequestBodyBytesMax = 64ull

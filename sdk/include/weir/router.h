@@ -41,8 +41,8 @@ struct RouterStats {
   uint64_t decisions_all_dropped = 0;  // filters left nothing
   uint64_t flights_begun = 0;
   uint64_t flights_ended = 0;
-  uint64_t flights_refused = 0;         // above kFlightsMax
-  uint64_t memory_bytes = 0;  // decision states and flights held for reuse
+  uint64_t flights_refused = 0;  // above kFlightsMax
+  uint64_t memory_bytes = 0;     // decision states and flights held for reuse
   std::vector<Plugin> plugins;
 };
 

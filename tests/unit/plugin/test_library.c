@@ -1,8 +1,9 @@
-/* Libraries for registry_test.cc, one per value of KIND: a good one, one of another ABI, one without
- * the symbol, one that cannot be linked. */
+/* Libraries for registry_test.cc, one per value of KIND: a good one, one of another ABI, one
+ * without the symbol, one that cannot be linked. */
 #include <weir/plugin/abi.h>
 
-#define TEXT(text) {text, sizeof(text) - 1}
+#define TEXT(text) \
+  { text, sizeof(text) - 1 }
 
 extern void nobody_defines_this(void);
 
@@ -27,8 +28,8 @@ static weir_code Score(void* self, const weir_call* call, const weir_request* re
 }
 
 static const weir_scorer kScorer = {sizeof(weir_scorer), 0, Score};
-static const weir_interface kInterface = {
-    sizeof(weir_interface), 0, TEXT(WEIR_INTERFACE_SCORER), &kScorer};
+static const weir_interface kInterface = {sizeof(weir_interface), 0, TEXT(WEIR_INTERFACE_SCORER),
+                                          &kScorer};
 static const weir_interface* const kInterfaces[] = {&kInterface};
 static const weir_plugin kPlugin = {.struct_size = sizeof(weir_plugin),
                                     .stability = WEIR_STABILITY_STABLE,

@@ -1,7 +1,7 @@
 /* weir/plugin/abi.h: the border between weir and its plugins. C11 and C++17.
  *
- * A plugin library exports one function, weir_plugin_module, which returns a constant description of
- * the plugin types in it. Built-in plugins come through the same tables.
+ * A plugin library exports one function, weir_plugin_module, which returns a constant description
+ * of the plugin types in it. Built-in plugins come through the same tables.
  *
  * Rules: every struct that may grow starts with struct_size; members are only appended, never
  * reordered or reused; a reader checks WEIR_HAS for everything newer than ABI 1.0. Value structs
@@ -20,9 +20,9 @@
 #define WEIR_ABI_MAJOR 1u
 #define WEIR_ABI_MINOR 0u
 
-/* True if the struct that p points to is new enough to have the member. */
-#define WEIR_HAS(type, p, member) \
-  ((p)->struct_size >= offsetof(type, member) + sizeof((p)->member))
+/* True if the struct that p points to is new enough to have the member: its writer knew it,
+ * and so did the compiler that built this line. */
+#define WEIR_HAS(type, p, member) ((p)->struct_size >= offsetof(type, member) + sizeof((p)->member))
 
 #ifdef __cplusplus
 extern "C" {
@@ -112,21 +112,21 @@ typedef struct weir_request {
 #define WEIR_LABEL_UNKNOWN UINT32_MAX
 
 /* Candidate endpoints as columns: each array has `count` elements, one per endpoint, in pool order.
- * A filter and a producer see all candidates; a scorer and a picker see those that the filters left.
- * Load columns already hold what weir has sent since the last sample. [hot] */
+ * A filter and a producer see all candidates; a scorer and a picker see those that the filters
+ * left. Load columns already hold what weir has sent since the last sample. [hot] */
 typedef struct weir_batch {
   uint32_t struct_size;
-  uint32_t count;       /* 1 .. endpoints_max */
-  uint64_t pool_epoch;  /* changes when endpoints, addresses or labels change */
+  uint32_t count;        /* 1 .. endpoints_max */
+  uint64_t pool_epoch;   /* changes when endpoints, addresses or labels change */
   const uint32_t* slots; /* small integers below endpoints_max, stable while the endpoint lives */
   const weir_str* names;
-  const weir_str* addresses;            /* "ip:port", "[ipv6]:port" or "host:port" */
-  const uint32_t* waiting_requests;     /* queued in the engine */
-  const uint32_t* running_requests;     /* in the engine's batch */
-  const float* kv_used_ratio;           /* 0..1 of the KV cache */
-  const uint32_t* sample_age_ms;        /* age of these numbers, or WEIR_AGE_NEVER */
-  const uint32_t* kv_block_tokens;      /* the engine's KV block size, 0 if unknown */
-  const uint32_t* kv_block_count;       /* the engine's KV blocks, 0 if unknown */
+  const weir_str* addresses;        /* "ip:port", "[ipv6]:port" or "host:port" */
+  const uint32_t* waiting_requests; /* queued in the engine */
+  const uint32_t* running_requests; /* in the engine's batch */
+  const float* kv_used_ratio;       /* 0..1 of the KV cache */
+  const uint32_t* sample_age_ms;    /* age of these numbers, or WEIR_AGE_NEVER */
+  const uint32_t* kv_block_tokens;  /* the engine's KV block size, 0 if unknown */
+  const uint32_t* kv_block_count;   /* the engine's KV blocks, 0 if unknown */
   /* One entry per attribute the plugin declared, in its order: the column, or null if nobody
    * produces it. Elements have the declared size. */
   const void* const* columns;
@@ -165,7 +165,7 @@ typedef struct weir_attribute {
   uint32_t element_bytes;
   uint32_t reserved;
   weir_str default_producer;   /* plugin type, may be empty */
-  weir_str producer_parameter; /* string parameter of the reader that names the producer, may be empty */
+  weir_str producer_parameter; /* string parameter of the reader that names it, may be empty */
 } weir_attribute;
 
 /* ---- Services of the host ---------------------------------------------------------------- */
@@ -247,8 +247,8 @@ typedef struct weir_profiles {
   uint32_t struct_size;
   uint32_t count; /* 1 .. 16 */
   const weir_str* names;
-  const uint32_t* states;                /* WEIR_PROFILE_... */
-  const uint32_t* primary_slots;         /* slot of the first pick; only where PICKED */
+  const uint32_t* states;        /* WEIR_PROFILE_... */
+  const uint32_t* primary_slots; /* slot of the first pick; only where PICKED */
 } weir_profiles;
 
 #define WEIR_INTERFACE_PROFILE_HANDLER "weir.profile_handler/1"
@@ -293,8 +293,8 @@ enum { WEIR_END_COMPLETED = 0, WEIR_END_CLIENT_GONE = 1, WEIR_END_FAILED = 2 };
 /* How a request ended. */
 typedef struct weir_usage {
   uint32_t struct_size;
-  uint32_t end;           /* WEIR_END_... */
-  int64_t prompt_tokens;  /* -1 where the engine did not say */
+  uint32_t end;          /* WEIR_END_... */
+  int64_t prompt_tokens; /* -1 where the engine did not say */
   int64_t cached_tokens;
   int64_t output_tokens;
 } weir_usage;
@@ -343,10 +343,10 @@ enum {
 /* One plugin type. All pointers live forever. */
 typedef struct weir_plugin {
   uint32_t struct_size;
-  uint32_t stability;        /* WEIR_STABILITY_...; alpha needs allow_experimental_plugins */
-  weir_str type;             /* as in the configuration, e.g. "queue-scorer" */
-  weir_str replaced_by;      /* not empty: this type is deprecated, use that one */
-  weir_str params_schema;    /* JSON Schema of the parameters; empty: the keys that create reads */
+  uint32_t stability;     /* WEIR_STABILITY_...; alpha needs allow_experimental_plugins */
+  weir_str type;          /* as in the configuration, e.g. "queue-scorer" */
+  weir_str replaced_by;   /* not empty: this type is deprecated, use that one */
+  weir_str params_schema; /* JSON Schema of the parameters; empty: the keys that create reads */
   const weir_interface* const* interfaces;
   uint64_t interface_count;
   const weir_attribute* const* attributes;
@@ -362,9 +362,9 @@ typedef struct weir_plugin {
 
 typedef struct weir_module {
   uint32_t struct_size;
-  uint32_t abi_major;      /* WEIR_ABI_MAJOR at build time */
-  uint32_t abi_minor;      /* WEIR_ABI_MINOR at build time */
-  uint32_t abi_minor_min;  /* the oldest host minor it can work with */
+  uint32_t abi_major;     /* WEIR_ABI_MAJOR at build time */
+  uint32_t abi_minor;     /* WEIR_ABI_MINOR at build time */
+  uint32_t abi_minor_min; /* the oldest host minor it can work with */
   weir_str name;
   weir_str version;
   const weir_plugin* const* plugins;

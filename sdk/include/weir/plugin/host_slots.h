@@ -17,8 +17,9 @@ WEIR_SLOT(int32_t, param_string, (const weir_params* params, weir_str path, weir
 /* Elements of the array or members of the object at path, 0 if absent. "" is the whole object. */
 WEIR_SLOT(uint64_t, param_count, (const weir_params* params, weir_str path))
 /* Name of member `index` of the object at path. */
-WEIR_SLOT(int32_t, param_key, (const weir_params* params, weir_str path, uint64_t index, weir_str* key))
-/* The error text of a create that returns another code than 0, e.g. "threshold: -1, expected >= 0". */
+WEIR_SLOT(int32_t, param_key,
+          (const weir_params* params, weir_str path, uint64_t index, weir_str* key))
+/* The error text of a create that fails, e.g. "threshold: -1, expected >= 0". */
 WEIR_SLOT(void, param_fail, (const weir_params* params, weir_str text))
 
 /* Memory until the decision and its explanation are gone, 16-byte aligned, not cleared; null when
@@ -29,11 +30,12 @@ WEIR_SLOT(double, uniform, (const weir_call* call))
 /* One interned label value per endpoint of the batch for a label key, WEIR_LABEL_ABSENT where the
  * endpoint has none. Valid until the call returns. [hot] */
 WEIR_SLOT(const uint32_t*, labels, (const weir_call* call, const weir_batch* batch, weir_str key))
-/* The interned number of a label value, WEIR_LABEL_UNKNOWN if no endpoint of the pool has it. [hot] */
+/* The interned number of a label value, WEIR_LABEL_UNKNOWN if no endpoint has it. [hot] */
 WEIR_SLOT(uint32_t, intern, (const weir_call* call, weir_str value))
 /* Gives prompt `prompt` of the request its tokens, which must live as long as `allocate` memory.
  * Only for a producer that declared to write "TokenizedPrompt". [hot] */
-WEIR_SLOT(weir_code, set_tokens, (const weir_call* call, uint64_t prompt, const uint32_t* tokens, uint64_t token_count))
+WEIR_SLOT(weir_code, set_tokens,
+          (const weir_call* call, uint64_t prompt, const uint32_t* tokens, uint64_t token_count))
 /* Adds to a counter of this plugin instance that the host publishes; `counter` is one of at most 8
  * numbers that the plugin chose. [hot] */
 WEIR_SLOT(void, count, (const weir_call* call, uint32_t counter, uint64_t delta))

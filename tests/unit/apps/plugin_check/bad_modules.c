@@ -25,12 +25,12 @@ static const weir_interface scorer = {sizeof(weir_interface), 0,
 #ifdef WEIR_BAD_INTERFACE
                                       TEXT("weir.juggler/1"),
 #else
-                                       TEXT(WEIR_INTERFACE_SCORER),
+                                      TEXT(WEIR_INTERFACE_SCORER),
 #endif
 #ifdef WEIR_BAD_NULL_TABLE
                                       0};
 #else
-                                       &table};
+                                      &table};
 #endif
 static const weir_interface* const interfaces[] = {&scorer};
 static const weir_plugin plugin = {
