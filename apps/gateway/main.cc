@@ -30,7 +30,7 @@ constexpr char kExamples[] = R"(Examples:
   weir-gateway --config pipeline.yaml --plugin ./libzone.so --listen :8080 --admin-listen 127.0.0.1:9090
 )";
 
-void AddFlags(CLI::App& app, Flags& flags) {
+void AddRoutingFlags(CLI::App& app, Flags& flags) {
   GatewayOptions& options = flags.options;
   auto* where = app.add_option_group("Model servers");
   where->add_option("--endpoint", options.fleet.endpoint_urls,
@@ -59,7 +59,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
                     "server never scraped looks idle");
   routing->add_option("--seed", options.router.seed, "Seed of all random draws; 0: from the clock")
       ->default_str("0");
+}
 
+void AddListeningFlags(CLI::App& app, Flags& flags) {
+  GatewayOptions& options = flags.options;
   auto* listening = app.add_option_group("Listening");
   listening->add_option("--listen", options.listen, "Address for clients")->capture_default_str();
   listening->add_option("--admin-listen", options.admin_listen,
@@ -74,7 +77,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
                         "PEM file that signs https servers; without it the system's");
   listening->add_flag("--upstream-insecure", options.upstream_insecure,
                       "Do not check certificates of https servers");
+}
 
+void AddLimitFlags(CLI::App& app, Flags& flags) {
+  GatewayOptions& options = flags.options;
   auto* limits = app.add_option_group("Limits");
   limits->add_option("--body-mib-max", flags.body_mib_max, "Largest request body in MiB, 1..64")
       ->check(CLI::Range(1, 64))
@@ -98,7 +104,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->add_option("--drain-timeout-s", flags.drain_timeout_s,
                    "How long requests may end after SIGTERM")
       ->capture_default_str();
+}
 
+void AddOtherFlags(CLI::App& app, Flags& flags) {
+  GatewayOptions& options = flags.options;
   auto* more = app.add_option_group("More");
   more->add_flag("--validate", flags.validate,
                  "Check flags and pipeline, print the pipeline, exit");
@@ -185,7 +194,10 @@ int main(int argc, char** argv) {
       "A streaming reverse proxy that sends each LLM request to the server that suits it."};
   app.footer(kExamples);
   Flags flags;
-  AddFlags(app, flags);
+  AddRoutingFlags(app, flags);
+  AddListeningFlags(app, flags);
+  AddLimitFlags(app, flags);
+  AddOtherFlags(app, flags);
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::from_str(flags.log_level));
   FinishOptions(flags);

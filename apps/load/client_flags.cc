@@ -68,9 +68,7 @@ absl::Status ReadTargets(const ClientFlags& flags, Api api, RunPlan* plan) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-void AddClientFlags(CLI::App& command, ClientFlags& flags) {
+void AddServerFlags(CLI::App& command, ClientFlags& flags) {
   command
       .add_option("--target", flags.targets,
                   "Base URL; several: one after another in turn, the baseline without a gateway")
@@ -102,7 +100,9 @@ void AddClientFlags(CLI::App& command, ClientFlags& flags) {
       ->type_name("N")
       ->capture_default_str()
       ->check(CLI::Range(1u, kThreadsMax).description(""));
+}
 
+void AddRequestFlags(CLI::App& command, ClientFlags& flags) {
   command.add_option("--api", flags.api, "chat or completions")
       ->group(kRequests)
       ->type_name("API")
@@ -122,7 +122,9 @@ void AddClientFlags(CLI::App& command, ClientFlags& flags) {
   command.add_option("--extra-body", flags.extra_body, "Members to add to every request")
       ->group(kRequests)
       ->type_name("JSON");
+}
 
+void AddOutputFlags(CLI::App& command, ClientFlags& flags) {
   command.add_option("--name", flags.name, "What to call this run in reports")
       ->group(kOutput)
       ->type_name("TEXT");
@@ -148,6 +150,14 @@ void AddClientFlags(CLI::App& command, ClientFlags& flags) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0).description(""));
   command.add_flag("--quiet", flags.quiet, "No progress, no table")->group(kOutput);
+}
+
+}  // namespace
+
+void AddClientFlags(CLI::App& command, ClientFlags& flags) {
+  AddServerFlags(command, flags);
+  AddRequestFlags(command, flags);
+  AddOutputFlags(command, flags);
 }
 
 absl::Status ApplyClientFlags(const ClientFlags& flags, RunPlan* plan) {
