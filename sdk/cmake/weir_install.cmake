@@ -4,7 +4,8 @@ include(GNUInstallDirs)
 
 set(weir_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/weir")
 
-install(DIRECTORY "${PROJECT_SOURCE_DIR}/sdk/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/sdk/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  FILES_MATCHING PATTERN "*.h")
 foreach(room io sim)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/sdk/${room}/"
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/weir/${room}" FILES_MATCHING PATTERN "*.h")
