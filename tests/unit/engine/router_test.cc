@@ -8,6 +8,11 @@
 #include <thread>
 
 #include "testing/allocation_guard.h"
+#include "weir/decision.h"
+#include "weir/endpoint.h"
+#include "weir/flight.h"
+#include "weir/options.h"
+#include "weir/request.h"
 
 namespace weir {
 namespace {

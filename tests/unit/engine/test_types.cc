@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "weir/plugin/filter.h"
+#include "weir/plugin/observer.h"
 #include "weir/plugin/picker.h"
 #include "weir/plugin/producer.h"
 #include "weir/plugin/profile_handler.h"

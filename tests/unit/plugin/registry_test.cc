@@ -11,6 +11,7 @@
 
 #include "builtins.h"
 #include "weir/limits.h"
+#include "weir/plugin/plugin.h"
 #include "weir/plugin/producer.h"
 #include "weir/plugin/scorer.h"
 
