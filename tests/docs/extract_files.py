@@ -16,7 +16,7 @@ import sys
 def main():
     page, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     text = page.read_text(encoding="utf-8")
-    blocks = re.findall(r"^<!-- file: ([\w./-]+) -->\n```\w*\n(.*?)^```$", text, re.M | re.S)
+    blocks = re.findall(r"^<!-- file: ([\w./-]+) -->\n```[\w ]*\n(.*?)^```$", text, re.M | re.S)
     named = re.findall(r"^<!-- file: ", text, re.M)
     if not blocks or len(blocks) != len(named):
         sys.exit(f"{page}: {len(named)} files named, {len(blocks)} shown")

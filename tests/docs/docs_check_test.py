@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The checks of docs_check.py find what does not hold."""
+
+import pathlib
+import stat
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import docs_check  # noqa: E402
+
+GATEWAY = """#!/bin/sh
+case "$*" in
+  *--help*) printf '  --endpoint TEXT\\n --config TEXT\\n --validate\\n' ;;
+  *) if grep -q bad pipeline.yaml; then echo 'pipeline.yaml:1: bad'; exit 1; fi ;;
+esac
+"""
+
+
+class DocsCheckTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        self.write("bin/weir-gateway", GATEWAY)
+        (self.root / "bin/weir-gateway").chmod(stat.S_IRWXU)
+        for page in ("apps/gateway/README.md", "docs/quickstart.md", "docs/configuration.md"):
+            self.write(page, "")
+
+    def write(self, name, text):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def found(self, check):
+        return "\n".join(docs_check.CHECKS[check](self.root, self.root / "bin"))
+
+    def test_links(self):
+        self.write("docs/a.md", "# One word\n[b](b.md) [c](a.md#one-word) [d](a.md#two) [e](https://example.com)\n")
+        self.assertIn("b.md does not exist", self.found("links"))
+        self.assertIn("a.md#two has no such heading", self.found("links"))
+        self.assertEqual(self.found("links").count("\n"), 1)
+
+    def test_pipelines(self):
+        self.write("README.md", "```yaml pipeline\ngood\n```\n")
+        self.assertEqual(self.found("pipelines"), "")
+        self.write("README.md", "text\n```yaml pipeline\nbad\n```\n")
+        self.assertIn("README.md:2: pipeline.yaml:1: bad", self.found("pipelines"))
+
+    def test_refusals(self):
+        page = "```yaml refused\n{}\n```\n```text errors\n{}\n```\n"
+        self.write("README.md", page.format("bad", "pipeline.yaml:1: bad"))
+        self.assertEqual(self.found("refusals"), "")
+        self.write("README.md", page.format("bad", "pipeline.yaml:2: bad"))
+        self.assertIn("exit code 1", self.found("refusals"))
+        self.write("README.md", page.format("good", ""))
+        self.assertIn("exit code 0", self.found("refusals"))
+
+    def test_flags(self):
+        used = "weir-gateway --endpoint a --endpoint b --config c --validate \\\n  --config d | grep --color x\n" * 3
+        self.write("README.md", f"```sh\n{used}```\n")
+        self.assertEqual(self.found("flags"), "")
+        self.write("README.md", f"```sh\n{used}tests/no.sh\nweir-gateway --fast\n```\n")
+        self.assertIn("weir-gateway has no --fast", self.found("flags"))
+        self.assertIn("tests/no.sh does not exist", self.found("flags"))
+        self.write("docs/configuration.md", "Use `--slow`.")
+        self.assertIn("weir-gateway has no --slow", self.found("flags"))
+
+    def test_definitions(self):
+        self.write("sdk/a.h", "class Engine final {\n  // Gone();\n  void Run();\n};\n")
+        self.write("sdk/a.cc", "int Relay::Drive(int a) { return Help(a); }\n")
+        names = docs_check.definitions(self.root)
+        self.assertLessEqual({"Engine", "Engine::Run", "Relay::Drive"}, names)
+        self.assertNotIn("Engine::Gone", names)
+        self.assertNotIn("Engine::Help", names)
+
+
+if __name__ == "__main__":
+    unittest.main()
