@@ -105,9 +105,15 @@ absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint) {
   if (absl::Status status = Check(endpoint); !status.ok()) return status;
   const std::string full_name = FullName(endpoint.namespace_name, endpoint.name);
   uint32_t row = FindRowLocked(full_name);
+  if (!AddLabelKeysLocked(endpoint.labels)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("endpoint \"", endpoint.name, "\": labels: with these the pool has more than ",
+                     kLabelKeysMax, " label keys"));
+  }
   if (row == kNoRow) {
     const uint32_t slot = TakeSlotLocked();
     if (slot == kNoRow) {
+      RemoveLabelKeysLocked(endpoint.labels);
       return absl::ResourceExhaustedError(absl::StrCat("endpoint \"", endpoint.name,
                                                        "\": the pool holds its maximum of ",
                                                        kEndpointsMax, " endpoints"));
@@ -123,6 +129,7 @@ absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint) {
     next_.sample_time.push_back(INT64_MIN);
   }
   rows_[row].address = endpoint.address;
+  RemoveLabelKeysLocked(rows_[row].labels);
   rows_[row].labels = endpoint.labels;
   MergeMetricsLocked(row, endpoint.metrics);
   return rows_[row].id;
@@ -199,6 +206,7 @@ std::shared_ptr<const Snapshot> Pool::Current() const {
 
 void Pool::RemoveRowLocked(uint32_t row) {
   const uint32_t slot = rows_[row].id.slot;
+  RemoveLabelKeysLocked(rows_[row].labels);
   live_load_.Retire(slot);
   draining_slots_.push_back(slot);
   row_of_slot_[slot] = kNoRow;
@@ -233,6 +241,22 @@ uint32_t Pool::FindRowLocked(std::string_view full_name) const {
     if (rows_[row].full_name == full_name) return row;
   }
   return kNoRow;
+}
+
+bool Pool::AddLabelKeysLocked(const std::map<std::string, std::string>& labels) {
+  const auto added = std::count_if(labels.begin(), labels.end(), [this](const auto& label) {
+    return !label_keys_.contains(label.first);
+  });
+  if (label_keys_.size() + static_cast<size_t>(added) > kLabelKeysMax) return false;
+  for (const auto& [key, value] : labels) ++label_keys_[key];
+  return true;
+}
+
+void Pool::RemoveLabelKeysLocked(const std::map<std::string, std::string>& labels) {
+  for (const auto& [key, value] : labels) {
+    const auto found = label_keys_.find(key);
+    if (--found->second == 0) label_keys_.erase(found);
+  }
 }
 
 uint32_t Pool::TakeSlotLocked() {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -43,6 +44,12 @@ class Pool final : public EndpointPool {
   void MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t FindRowLocked(std::string_view full_name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts the keys for as long as an endpoint carries them; false, and nothing counted, if there
+  // would be more than kLabelKeysMax.
+  bool AddLabelKeysLocked(const std::map<std::string, std::string>& labels)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RemoveLabelKeysLocked(const std::map<std::string, std::string>& labels)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t TakeSlotLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SweepDrainingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Publishes next_ and makes a copy of it the new next_.
@@ -56,6 +63,7 @@ class Pool final : public EndpointPool {
   std::shared_ptr<const Snapshot> current_ ABSL_GUARDED_BY(mutex_);
   Snapshot next_ ABSL_GUARDED_BY(mutex_);
   std::vector<Membership::Row> rows_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, uint32_t> label_keys_ ABSL_GUARDED_BY(mutex_);  // endpoints with the key
   std::vector<uint32_t> row_of_slot_ ABSL_GUARDED_BY(mutex_);
   std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);  // smallest last
   std::vector<uint32_t> draining_slots_ ABSL_GUARDED_BY(mutex_);

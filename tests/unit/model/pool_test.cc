@@ -97,6 +97,28 @@ TEST_F(PoolTest, HoldsAtMostEndpointsMax) {
   EXPECT_EQ(pool_.snapshot()->count(), kEndpointsMax);
 }
 
+TEST_F(PoolTest, HoldsAtMostLabelKeysMax) {
+  const auto upsert = [&](const std::string& name, uint32_t first, uint32_t count) {
+    Endpoint endpoint{.name = name, .address = "h:1"};
+    for (uint32_t i = 0; i < count; ++i) endpoint.labels["key" + std::to_string(first + i)] = "";
+    return pool_.Upsert(endpoint).status();
+  };
+  static_assert(kLabelKeysMax % kLabelsPerEndpointMax == 0);
+  for (uint32_t first = 0; first < kLabelKeysMax; first += kLabelsPerEndpointMax) {
+    ASSERT_TRUE(upsert("e" + std::to_string(first), first, kLabelsPerEndpointMax).ok());
+  }
+  EXPECT_TRUE(upsert("old keys", 7, 3).ok());
+  const absl::Status status = upsert("new key", kLabelKeysMax, 1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("more than 1024 label keys"));
+  // Keys go with the last endpoint that has them, by removal or by relabelling.
+  EXPECT_TRUE(pool_.Remove("e64", "default").ok());
+  EXPECT_TRUE(upsert("new key", kLabelKeysMax, kLabelsPerEndpointMax).ok());
+  EXPECT_FALSE(upsert("newer key", 5000, 1).ok());
+  EXPECT_TRUE(upsert("new key", 0, 1).ok());
+  EXPECT_TRUE(upsert("newer key", 5000, kLabelsPerEndpointMax).ok());
+}
+
 TEST_F(PoolTest, LabelsAreInternedColumns) {
   ASSERT_TRUE(pool_.Upsert({.name = "a", .address = "h:1", .labels = {{"zone", "z1"}}}).ok());
   ASSERT_TRUE(pool_.Upsert({.name = "b", .address = "h:2", .labels = {{"tier", "z1"}}}).ok());
