@@ -446,7 +446,32 @@ TEST_F(RouterTest, DecidesWhileThePoolChanges) {
   EXPECT_EQ(router.pool().in_flight(a), 0u);
 }
 
+TEST_F(RouterTest, TargetsAreBounded) {
+  const Router router =
+      Make(Pipeline("- {type: max-score-picker, parameters: {maxNumOfEndpoints: 99}}\n",
+                    "  - {pluginRef: max-score-picker}\n"));
+  for (uint32_t i = 0; i < kTargetsMax + 1; ++i) Add(router, std::string(1, 'a' + i));
+  EXPECT_EQ(router.Decide(Request{}).value().targets().size(), kTargetsMax);
+}
+
+TEST(RouterLimits, RequestsInFlightRememberAtMostFlightStateTotalBytesMax) {
+  static_assert(kFlightStateTotalBytesMax == 4 * kFlightStateBytesMax);
+  const auto load = [](uint32_t producers) {
+    std::string plugins = "- {type: max-score-picker}\n";
+    for (uint32_t i = 0; i < producers; ++i) {
+      plugins += "- {type: inflight-load-producer, name: p" + std::to_string(i) + "}\n";
+    }
+    const std::string refs = "  - {pluginRef: max-score-picker}\n";
+    return Router::FromText(Pipeline(plugins, refs), "test.yaml").status();
+  };
+  EXPECT_TRUE(load(4).ok()) << load(4);  // 64 bytes each
+  EXPECT_THAT(std::string(load(5).message()),
+              HasSubstr("\"p4\" asks for 64 bytes per request in flight, expected at most 64 and "
+                        "256 in all"));
+}
+
 TEST(RouterOptionsTest, RefusesTooManyKeptDecisions) {
+  static_assert(kDecisionsKeptMax == 1024);
   EXPECT_THAT(std::string(Router::Default({.decisions_kept = 1025}).status().message()),
               HasSubstr("decisions_kept: 1025, expected 0..1024"));
 }

@@ -150,6 +150,21 @@ TEST(ParseOpenAi, DeepAndWideBodiesEndInErrors) {
   EXPECT_THAT(Error(kCompletions, wide + "]}"), HasSubstr("more than 2048 prompts"));
 }
 
+TEST(ParseOpenAi, PartsAndBytesHaveLimits) {
+  const auto chat = [](uint32_t parts) {
+    std::string body = R"({"model":"m","messages":[{"role":"user","content":[)";
+    for (uint32_t i = 0; i < parts; ++i) body += R"({"type":"image_url","image_url":{"url":"a"}},)";
+    body.back() = ']';
+    return body + "}]}";
+  };
+  EXPECT_TRUE(ParseOpenAi("/v1/chat/completions", chat(100)).ok());
+  EXPECT_EQ(ParseOpenAi("/v1/chat/completions", chat(kPromptPartsMax + 1)).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  const std::string large(kRequestBodyBytesMax + 1, ' ');
+  EXPECT_EQ(ParseOpenAi("/v1/completions", large).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
 TEST(RequestParser, KeepsNothingFromTheLastRequest) {
   RequestParser parser;
   Request request;
