@@ -265,6 +265,16 @@ def marks(root):
                 yield f"{path}:{number}: a path of one machine: {line.strip()[:80]}"
 
 
+def limits(root):
+    """A limit of the engine that nobody checks is none."""
+    names = re.findall(r"constexpr \w+ (k\w+)\b", read(root / "sdk" / "include" / "weir" / "limits.h"))
+    product = "".join(read(path) for path in files(root, "sdk", "apps", "plugins", suffixes=CODE)
+                      if path.name != "limits.h")
+    for name in names:
+        if not re.search(rf"\b{name}\b", product):
+            yield f"sdk/include/weir/limits.h: nothing enforces {name}"
+
+
 def readmes(root):
     folders = [root / "sdk" / "src" / layer for layer in LAYERS]
     folders += [root / "sdk" / "io" / room for room in ROOMS] + [root / "sdk" / "sim"]
@@ -294,7 +304,7 @@ def formatted(root):
 
 RULES = {rule.__name__: rule for rule in (
     top_level, core_includes, io_includes, user_includes, public_headers, headers_tested, sizes, unit_tests,
-    plugin_folders, marks, readmes, formatted)}
+    plugin_folders, marks, limits, readmes, formatted)}
 
 
 def main(arguments):

@@ -130,6 +130,12 @@ class TidyTest(unittest.TestCase):
     def test_machine_path(self):
         self.expect("marks", "docs/a.md", "see /ho" "me/me/weir\n", "one machine")
 
+    def test_limit_without_a_check(self):
+        self.write("sdk/include/weir/limits.h", "inline constexpr uint32_t kThingsMax = 1;\n")
+        self.assertIn("nothing enforces kThingsMax", self.found("limits"))
+        self.write("sdk/src/model/a.cc", "if (count > kThingsMax) return;\n")
+        self.assertEqual(self.found("limits"), "")
+
     def test_readme_of_a_layer(self):
         self.assertIn("sdk/src/base/README.md: missing", self.found("readmes"))
         self.write("sdk/src/base/README.md", "\n" * 41)
