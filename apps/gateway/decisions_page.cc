@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::string_view kBeforeData = R"html(<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>weir: decisions</title>
+<link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root { color-scheme: light dark; --bar: #4c8bf5; --bar2: #f5a94c; --line: #8884; --muted: #888; }
@@ -70,7 +71,8 @@ data.forEach((decision, index) => {
       'sent since', 'age ms']) head.append(make('th', title));
     table.append(head);
     const scale = Math.max(1e-9, profile.scorers.reduce((sum, s) => sum + Math.max(0, s.weight), 0));
-    const rows = [...profile.endpoints].sort((a, b) => b.total - a.total);
+    const rows = [...profile.endpoints].sort((a, b) =>
+      b.total - a.total || (a.rank < 0) - (b.rank < 0) || a.rank - b.rank);
     for (const row of rows) {
       const line = make('tr', undefined, row.rank === 0 ? 'picked' : row.dropped_by ? 'dropped' : '');
       line.append(make('td', row.name), make('td', row.rank < 0 ? '' : row.rank));
