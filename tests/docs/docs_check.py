@@ -101,6 +101,17 @@ def sources(root, _bin):
     written = set(re.findall(r'"(weir_\w+)"', read(root / "apps/gateway/metrics_page.cc")))
     for name in sorted(shown ^ written):
         yield f"docs/metrics.md: {name} is {'not written by metrics_page.cc' if name in shown else 'missing'}"
+    values = set()
+    for path, function in (("sdk/io/relay/relay.cc", "RelayOutcomeName"), ("sdk/io/relay/relay.cc", "RelayRejectName"),
+                           ("sdk/io/scrape/scraper.cc", "ScrapeErrorName")):
+        body = read(root / path).split(f"std::string_view {function}(")[1].split("\n}\n")[0]
+        values.update(re.findall(r'"(\w+)"', body))
+    values.update(re.findall(r'\{"(\w+)", &WorkerCounters', read(root / "apps/gateway/metrics_page.cc")))
+    values.update(re.findall(r'"reason", "(\w+)"', read(root / "apps/gateway/metrics_page.cc")))
+    metrics = read(root / "docs/metrics.md")
+    for name in sorted(values - {"unknown"}):
+        if f"`{name}`" not in metrics:
+            yield f"docs/metrics.md: the label value {name} is missing"
     dependencies = read(root / "docs/dependencies.md")
     cmake = read(root / "sdk/cmake/weir_dependencies.cmake")
     packages = re.findall(r"find_package\((\S+)", cmake)
