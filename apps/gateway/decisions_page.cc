@@ -87,7 +87,7 @@ data.forEach((decision, index) => {
           const bar = make('i');
           bar.style.width = Math.max(0, value) / scale * 100 + '%';
           bar.style.background = colors[s % colors.length];
-          bar.title = profile.scorers[s].name + ': raw ' + row.raw[s].toFixed(3) + ', weighted ' +
+          bar.title = profile.scorers[s].name + ': raw ' + (row.raw[s] ?? NaN).toFixed(3) + ', weighted ' +
             value.toFixed(3);
           stack.append(bar);
         });

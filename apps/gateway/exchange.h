@@ -20,6 +20,9 @@ struct Exchange {
   Flight flight;
   io::UsageScanner usage;
   std::array<io::UpstreamTarget, kRequestTargetsMax> targets;
+  // Of the targets, where the Host header is not the client's. Copies: a route may change
+  // meanwhile.
+  std::array<std::string, kRequestTargetsMax> hosts;
   std::array<uint32_t, kRequestTargetsMax> decision_targets;  // index in decision.targets()
   std::array<io::HeaderField, 2> request_headers;
   std::array<io::HeaderField, 2> response_headers;

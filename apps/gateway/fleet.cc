@@ -1,6 +1,6 @@
 #include "fleet.h"
 
-#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -174,14 +174,17 @@ void Fleet::FollowPool(std::span<const io::DiscoveredEndpoint> endpoints) {
   endpoint_count_.store(snapshot->count());
   if (scraper_ == nullptr) return;
   const auto ids = snapshot->ids();
+  std::map<std::string, const io::DiscoveredEndpoint*, std::less<>> by_name;
+  for (const io::DiscoveredEndpoint& one : endpoints) {
+    by_name.emplace(absl::StrCat(one.namespace_name, "/", one.name), &one);
+  }
   for (const EndpointId id : scraped_) scraper_->Remove(id);
   scraped_.clear();
   for (uint32_t i = 0; i < ids.size(); ++i) {
     const std::string_view name = snapshot->name(i);
-    const auto found = std::find_if(endpoints.begin(), endpoints.end(), [&](const auto& one) {
-      return name == absl::StrCat(one.namespace_name, "/", one.name);
-    });
-    if (found == endpoints.end()) continue;
+    const auto entry = by_name.find(name);
+    if (entry == by_name.end()) continue;
+    const io::DiscoveredEndpoint* found = entry->second;
     io::ScrapeTarget target{.id = ids[i],
                             .metrics_address = found->metrics_address,
                             .plan = &plans_->ForLabels(found->labels)};
@@ -240,6 +243,9 @@ void Fleet::OnEndpoints(std::span<const io::DiscoveredEndpoint> endpoints,
   Apply(endpoints);
 }
 
-void Fleet::OnUnusable(std::string_view reason) { log_(LogLevel::kError, std::string(reason)); }
+void Fleet::OnUnusable(std::string_view reason) {
+  unusable_.fetch_add(1);
+  log_(LogLevel::kError, std::string(reason));
+}
 
 }  // namespace weir::gateway

@@ -50,6 +50,8 @@ class Fleet final : private io::ScrapeSink, private io::FileDiscoverySink {
   };
   const ScrapeTotals& scrape_totals() const noexcept { return totals_; }
   uint64_t endpoints_rejected() const noexcept { return rejected_.load(); }
+  // States of the endpoints file that could not be used, so that the earlier endpoints stayed.
+  uint64_t lists_unusable() const noexcept { return unusable_.load(); }
 
  private:
   Fleet(io::EventLoop& loop, const Router& router, const FleetOptions& options, Log log);
@@ -80,6 +82,7 @@ class Fleet final : private io::ScrapeSink, private io::FileDiscoverySink {
   std::vector<MetricsUpdate> updates_;
   std::atomic<uint32_t> endpoint_count_{0};
   std::atomic<uint64_t> rejected_{0};
+  std::atomic<uint64_t> unusable_{0};
   ScrapeTotals totals_;
 };
 

@@ -9,6 +9,7 @@ namespace weir::gateway {
 namespace {
 
 constexpr uint32_t kThreadsMax = 64;
+constexpr uint64_t kAdminPageBytesMax = 32ull << 20;  // above what /debug/decisions grows to
 
 constexpr std::string_view kDefaultPipeline = R"(apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
@@ -87,7 +88,8 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, Fleet::Log log) {
   if (!options_.admin_listen.empty()) {
     auto address = ParseListen("--admin-listen", options_.admin_listen);
     if (!address.ok()) return address.status();
-    auto server = io::HttpServer::Open(control_loop, {.address = *address}, *this);
+    auto server = io::HttpServer::Open(
+        control_loop, {.address = *address, .unsent_bytes_max = kAdminPageBytesMax}, *this);
     if (!server.ok()) return server.status();
     admin_server_ = *std::move(server);
   }

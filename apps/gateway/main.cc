@@ -25,6 +25,8 @@ struct Flags {
   std::string log_level = "info";
 };
 
+constexpr double kTimeoutSecondsMax = 1e6;  // eleven days
+
 constexpr char kExamples[] = R"(Examples:
   weir-gateway --endpoint http://10.0.0.1:8000 --endpoint http://10.0.0.2:8000
   weir-gateway --config pipeline.yaml --plugin ./libzone.so --listen :8080 --admin-listen 127.0.0.1:9090
@@ -87,22 +89,28 @@ void AddLimitFlags(CLI::App& app, Flags& flags) {
       ->capture_default_str();
   limits
       ->add_option("--connections-max", options.relay.connections_max, "Clients per worker thread")
+      ->check(CLI::Range(1u, 1'000'000u))
       ->capture_default_str();
   limits->add_option("--connect-timeout-s", flags.connect_timeout_s, "To reach a server")
+      ->check(CLI::Range(0.0, kTimeoutSecondsMax))
       ->capture_default_str();
   limits
       ->add_option("--first-byte-timeout-s", flags.first_byte_timeout_s,
                    "From there to its response head; 0: none")
+      ->check(CLI::Range(0.0, kTimeoutSecondsMax))
       ->capture_default_str();
   limits
       ->add_option("--idle-timeout-s", flags.idle_timeout_s,
                    "Between two pieces of a response; 0: none")
+      ->check(CLI::Range(0.0, kTimeoutSecondsMax))
       ->capture_default_str();
   limits->add_option("--total-timeout-s", flags.total_timeout_s, "Of a whole request; 0: none")
+      ->check(CLI::Range(0.0, kTimeoutSecondsMax))
       ->capture_default_str();
   limits
       ->add_option("--drain-timeout-s", flags.drain_timeout_s,
                    "How long requests may end after SIGTERM")
+      ->check(CLI::Range(0.0, kTimeoutSecondsMax))
       ->capture_default_str();
 }
 
@@ -121,12 +129,15 @@ void AddOtherFlags(CLI::App& app, Flags& flags) {
       ->capture_default_str();
 }
 
-int64_t Nanoseconds(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
+// "nan" passes every range check.
+int64_t Nanoseconds(double seconds) {
+  return seconds > 0 ? static_cast<int64_t>(seconds * 1e9) : 0;
+}
 
 void FinishOptions(Flags& flags) {
   GatewayOptions& options = flags.options;
   options.fleet.scrape = !flags.no_scrape;
-  options.fleet.scrape_interval_ns = static_cast<int64_t>(flags.scrape_interval_ms * 1e6);
+  options.fleet.scrape_interval_ns = Nanoseconds(flags.scrape_interval_ms * 1e-3);
   options.endpoint_header = !flags.no_endpoint_header;
   options.relay.body_bytes_max = flags.body_mib_max << 20;
   options.relay.connect_ns = Nanoseconds(flags.connect_timeout_s);

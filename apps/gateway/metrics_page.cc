@@ -3,6 +3,7 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <limits>
 #include <sstream>
 
@@ -153,6 +154,11 @@ void AddRouter(const Router& router, Families& families) {
   const RouterStats stats = router.stats();
   families.One(MetricType::Counter, "weir_decisions_total", "Decisions asked for.",
                stats.decisions);
+  families.One(MetricType::Gauge, "weir_flights", "Requests counted as in flight at endpoints.",
+               stats.flights_begun - std::min(stats.flights_begun, stats.flights_ended));
+  families.One(MetricType::Counter, "weir_flights_refused_total",
+               "Requests that were served but not counted, above the limit of flights.",
+               stats.flights_refused);
   families.One(MetricType::Gauge, "weir_memory_bytes",
                "Memory held for decisions and requests in flight.", stats.memory_bytes);
   families.Start(MetricType::Counter, "weir_plugin_failures_total",
@@ -174,6 +180,9 @@ void AddFleet(const Fleet& fleet, Families& families) {
                fleet.endpoint_count());
   families.One(MetricType::Counter, "weir_endpoints_rejected_total",
                "Entries of the endpoint list that were skipped.", fleet.endpoints_rejected());
+  families.One(MetricType::Counter, "weir_endpoint_lists_unusable_total",
+               "States of the endpoint list that could not be used; the endpoints stayed.",
+               fleet.lists_unusable());
   families.One(MetricType::Counter, "weir_scrapes_total", "Metric scrapes begun.",
                totals.scrapes.load());
   families.Start(MetricType::Counter, "weir_scrape_errors_total",
@@ -186,6 +195,8 @@ void AddFleet(const Fleet& fleet, Families& families) {
                "Wanted metrics that a page did not have.", totals.missing.load());
   families.One(MetricType::Counter, "weir_scrape_bad_values_total",
                "Values of wanted metrics that were refused.", totals.bad_values.load());
+  families.One(MetricType::Counter, "weir_scrape_malformed_lines_total",
+               "Lines of metric pages that are no metrics.", totals.malformed_lines.load());
 }
 
 }  // namespace

@@ -3,9 +3,13 @@
 namespace weir::gateway {
 namespace {
 
+// A thousand decisions among thousands of endpoints are no page for anybody; the newest come first.
+constexpr size_t kDecisionsPageBytesMax = 8 << 20;
+
 std::string DecisionsJson(const Router& router) {
   std::string json = "[";
   for (const Explanation& decision : router.RecentDecisions()) {
+    if (json.size() >= kDecisionsPageBytesMax) break;
     if (json.size() > 1) json += ",\n";
     json += decision.ToJson();
   }

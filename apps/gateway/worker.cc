@@ -179,11 +179,13 @@ bool Worker::PlanTargets(Exchange& exchange, uint32_t* target_count) {
   for (uint32_t i = 0; i < targets.size() && *target_count < kRequestTargetsMax; ++i) {
     const Route* route = routes_.Find(targets[i]);
     if (route == nullptr || (route->tls && options_.upstream_tls == nullptr)) continue;
-    exchange.decision_targets[*target_count] = i;
-    exchange.targets[(*target_count)++] = {.address = route->address,
-                                           .tls = route->tls ? options_.upstream_tls : nullptr,
-                                           .server_name = route->host,
-                                           .host = route->host};
+    const uint32_t target = (*target_count)++;
+    exchange.decision_targets[target] = i;
+    exchange.hosts[target] = route->host;
+    exchange.targets[target] = {.address = route->address,
+                                .tls = route->tls ? options_.upstream_tls : nullptr,
+                                .server_name = exchange.hosts[target],
+                                .host = exchange.hosts[target]};
   }
   return *target_count > 0;
 }

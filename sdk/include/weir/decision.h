@@ -57,7 +57,7 @@ struct Explanation {
     std::vector<Scorer> scorers;
     std::vector<EndpointRow> endpoints;  // all candidates, in pool order
   };
-  std::string request_id;
+  std::string request_id;  // at most the first kNameBytesMax bytes, as of the model's name
   std::string model;
   int64_t time_ns = 0;     // injected time of the decision
   uint64_t seed = 0;       // of its draws

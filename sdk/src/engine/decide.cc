@@ -50,8 +50,9 @@ bool Engine::PrepareRequest(const Request& request, DecisionState& state) noexce
                         prompt.tokens.empty() ? nullptr : prompt.tokens.data(),
                         prompt.tokens.size()};
   }
-  state.request_id = Copy(request.id, arena);
-  state.model = Copy(request.model, arena);
+  // Recorded decisions keep these: a client must not make each as large as a body.
+  state.request_id = Copy(request.id.substr(0, kNameBytesMax), arena);
+  state.model = Copy(request.model.substr(0, kNameBytesMax), arena);
   state.request = {sizeof(weir_request),
                    static_cast<uint32_t>(request.api),
                    request.stream ? uint32_t{WEIR_REQUEST_STREAM} : 0u,

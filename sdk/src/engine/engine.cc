@@ -92,8 +92,11 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
   state->arena.Reset();
   if (snapshot != nullptr) {
     state->snapshot = std::move(snapshot);
-  } else if (state->snapshot == nullptr || state->snapshot->version_number != pool_.version()) {
+    state->snapshot_given = true;
+  } else if (state->snapshot == nullptr || state->snapshot_given ||
+             state->snapshot->version_number != pool_.version()) {
     state->snapshot = pool_.Current();
+    state->snapshot_given = false;
   }
   static_cast<weir_call&>(state->call) = {sizeof(weir_call), 0, &host_, now_ns};
   state->call.state = state;
@@ -123,9 +126,10 @@ FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept
   }
   flight->engine = this;
   flight->first_token_seen = false;
+  flight->observed = false;
   flight->observer_bytes.fill(std::byte{0});
-  std::array<uint32_t, kProfilesMax> slots, indices;
-  std::array<weir_str, kProfilesMax> names;
+  std::array<uint32_t, kFlightTargetsMax> slots, indices;
+  std::array<weir_str, kFlightTargetsMax> names;
   uint32_t count = 0;
   int64_t tokens = 0;
   for (uint64_t p = 0; p < state->request.prompt_count; ++p)
@@ -133,17 +137,22 @@ FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept
   const auto tokens32 = static_cast<int32_t>(std::min<int64_t>(tokens, 1 << 24));
   const Membership& members = *state->snapshot->members;
   flight->share_count = 0;
+  // An endpoint removed since the decision is not counted: its slot may be another's by now, and
+  // nothing that observers note there would ever be taken back.
   const auto add = [&](uint32_t profile, uint32_t endpoint) {
+    if (count == kFlightTargetsMax) return;
+    const SlotShare share = pool_.live_load().Begin(members.ids[endpoint], tokens32);
+    if (!share.counted) return;
+    flight->shares[flight->share_count++] = share;
     indices[count] = endpoint;
     slots[count] = members.slots[endpoint];
     names[count] = pipeline_->profile_names[profile];
     ++count;
-    if (flight->share_count < kFlightTargetsMax) {
-      flight->shares[flight->share_count++] =
-          pool_.live_load().Begin(members.ids[endpoint], tokens32);
-    }
   };
+  flights_begun_.fetch_add(1, std::memory_order_relaxed);
   add(state->primary_profile, state->targets[target_index].endpoint_index);
+  if (count == 0) return flight;
+  flight->observed = true;
   for (uint32_t p = 0; p < pipeline_->profiles.size(); ++p) {
     if (p != state->primary_profile && state->profiles[p].state == WEIR_PROFILE_PICKED) {
       add(p, state->profiles[p].picks[0]);
@@ -161,12 +170,11 @@ FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept
                                &choice, state->request_states[plugin],
                                &flight->observer_bytes[offset]);
   }
-  flights_begun_.fetch_add(1, std::memory_order_relaxed);
   return flight;
 }
 
 void Engine::FirstToken(FlightState* flight) noexcept {
-  if (flight->first_token_seen) return;
+  if (flight->first_token_seen || !flight->observed) return;
   flight->first_token_seen = true;
   for (const auto& [plugin, offset] : pipeline_->observers) {
     const PluginInstance& instance = *pipeline_->instances[plugin];
@@ -180,7 +188,7 @@ void Engine::Finish(FlightState* flight, const Usage& usage, End end) noexcept {
                           usage.cached_tokens, usage.output_tokens};
   for (const auto& [plugin, offset] : pipeline_->observers) {
     const PluginInstance& instance = *pipeline_->instances[plugin];
-    if (instance.observer()->end == nullptr) continue;
+    if (!flight->observed || instance.observer()->end == nullptr) continue;
     instance.observer()->end(instance.self(), &flight->observer_bytes[offset], &report);
   }
   for (uint32_t i = 0; i < flight->share_count; ++i) pool_.live_load().End(flight->shares[i]);

@@ -46,6 +46,7 @@ struct DecisionState {
   Engine* engine = nullptr;
   Arena arena{kArenaBytesMax};
   std::shared_ptr<const Snapshot> snapshot;
+  bool snapshot_given = false;  // by the caller, so its version says nothing about the pool's
   CallState call = {};
   weir_request request = {};
   weir_prompt* prompts = nullptr;  // request.prompts, writable for a token producer
@@ -94,6 +95,7 @@ struct FlightState {
 
   Engine* engine = nullptr;
   bool first_token_seen = false;
+  bool observed = false;  // the plugins were told; not if its endpoint was gone when it began
   uint32_t share_count = 0;
   std::array<SlotShare, kFlightTargetsMax> shares;
   alignas(8) std::array<std::byte, kFlightStateTotalBytesMax> observer_bytes;

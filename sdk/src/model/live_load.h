@@ -10,6 +10,11 @@
 
 namespace weir::internal {
 
+// Below zero for a moment where a sample came between a begin and its end.
+inline uint32_t NotNegative(const std::atomic<int32_t>& count) noexcept {
+  return static_cast<uint32_t>(std::max(0, count.load(std::memory_order_relaxed)));
+}
+
 // One endpoint's counters. Requests that began before the last sample was started are in the
 // sample; the younger ones are counted here, in the bucket of the epoch they began in. A sample in
 // progress opens a new epoch; when it arrives, the bucket of the epoch before is forgotten.
@@ -23,12 +28,10 @@ struct SlotLoad {
 
   // Requests begun since the last sample was started and not ended. [hot, concurrent]
   uint32_t unseen_requests() const noexcept {
-    return static_cast<uint32_t>(std::max(0, sent_requests[0].load(std::memory_order_relaxed)) +
-                                 std::max(0, sent_requests[1].load(std::memory_order_relaxed)));
+    return NotNegative(sent_requests[0]) + NotNegative(sent_requests[1]);
   }
   uint32_t unseen_tokens() const noexcept {
-    return static_cast<uint32_t>(std::max(0, sent_tokens[0].load(std::memory_order_relaxed)) +
-                                 std::max(0, sent_tokens[1].load(std::memory_order_relaxed)));
+    return NotNegative(sent_tokens[0]) + NotNegative(sent_tokens[1]);
   }
 };
 static_assert(sizeof(SlotLoad) == 32);

@@ -268,6 +268,51 @@ TEST_F(RouterTest, BeginsAfterTheRequestIsGone) {
   EXPECT_EQ(decision.explanation().prompt_tokens, 4u);
 }
 
+// An endpoint may go between Decide and Begin. Its slot is then free for another one, which must
+// not start with the load and the prefixes of a request that it never gets.
+TEST_F(RouterTest, AFlightToAnEndpointThatIsGoneLeavesNothingBehind) {
+  const Router router = Make(Plain({"active-request-scorer", "prefix-cache-scorer"}));
+  const EndpointId a = Add(router, "a");
+  const std::string body = R"({"model":"m","prompt":")" + std::string(2048, 'x') + "\"}";
+  const Request request = ParseOpenAi("/v1/completions", body).value();
+  const Decision decision = router.Decide(request).value();
+  ASSERT_TRUE(router.pool().Remove("a", "default").ok());
+  Flight flight = router.Begin(decision);
+  EXPECT_TRUE(flight);
+  flight.FirstToken();
+  EXPECT_EQ(Add(router, "b").slot, a.slot);
+  const auto scores = [&] {
+    return router.Decide(request).value().explanation().profiles[0].endpoints[0].raw;
+  };
+  EXPECT_THAT(scores(), ElementsAre(1.0, 0.0));
+  flight.Finish();
+  EXPECT_THAT(scores(), ElementsAre(1.0, 0.0));
+  EXPECT_EQ(router.stats().flights_begun, router.stats().flights_ended);
+}
+
+TEST_F(RouterTest, LongNamesAreCutInExplanations) {
+  const Router router = Make(Plain({"queue-scorer"}));
+  Add(router, "a");
+  const std::string id(kNameBytesMax, 'i'), model(1 << 20, 'm');
+  Request request;
+  request.id = id;
+  request.model = model;
+  const Explanation why = router.Decide(request).value().explanation();
+  EXPECT_EQ(why.request_id, id);
+  EXPECT_EQ(why.model, model.substr(0, kNameBytesMax));
+}
+
+TEST_F(RouterTest, AGivenSnapshotIsNotKeptForTheNextDecision) {
+  const Router router = Make(Plain({"queue-scorer"}));
+  const Router other = Make(Plain({"queue-scorer"}));
+  Add(router, "a");
+  Add(other, "x");
+  const auto foreign = other.pool().snapshot();
+  ASSERT_EQ(foreign->version(), router.pool().snapshot()->version());
+  EXPECT_EQ(router.Decide({}, {foreign, 5, 1})->primary().name, "default/x");
+  EXPECT_EQ(Picked(router), "default/a");
+}
+
 TEST_F(RouterTest, DecideAndFlightAllocateNothingInSteadyState) {
   const Router router = Make(Pipeline(
       "- {type: decode-filter}\n- {type: queue-scorer}\n- {type: kv-cache-utilization-scorer}\n"

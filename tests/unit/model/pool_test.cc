@@ -173,6 +173,16 @@ TEST_F(PoolTest, CountsWhatTheLastSampleCannotKnow) {
   EXPECT_EQ(live[a.slot].unseen_requests(), 0u) << "a sample without a start knows all before it";
 }
 
+TEST_F(PoolTest, UnseenTokensOfBothEpochsAddUp) {
+  const EndpointId a = Add("a");
+  LiveLoad& live = pool_.live_load();
+  constexpr int32_t kTokens = 1 << 24;
+  for (int i = 0; i < 127; ++i) live.Begin(a, kTokens);
+  pool_.SampleStarted(a);
+  for (int i = 0; i < 127; ++i) live.Begin(a, kTokens);
+  EXPECT_EQ(live[a.slot].unseen_tokens(), 254u << 24) << "more than a signed integer holds";
+}
+
 TEST_F(PoolTest, AFailedSampleLosesNothing) {
   const EndpointId a = Add("a");
   LiveLoad& live = pool_.live_load();
