@@ -27,12 +27,13 @@ class ActiveRequestScorer {
     const auto load = batch.column<weir_in_flight_load>(0);
     int64_t most = 0;
     for (const weir_in_flight_load& one : load) most = std::max(most, one.requests);
-    for (uint32_t i = 0; i < batch.count(); ++i) {
+    const auto most_requests = static_cast<double>(most);
+    const uint32_t count = batch.count();
+    for (uint32_t i = 0; i < count; ++i) {
       const int64_t requests = load[i].requests;
-      score[i] = requests <= idle_threshold_
-                     ? 1.0
-                     : (static_cast<double>(most) - static_cast<double>(requests)) /
-                           static_cast<double>(most) * max_busy_score_;
+      score[i] = requests <= idle_threshold_ ? 1.0
+                                             : (most_requests - static_cast<double>(requests)) /
+                                                   most_requests * max_busy_score_;
     }
   }
 

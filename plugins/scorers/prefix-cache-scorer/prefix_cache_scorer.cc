@@ -38,10 +38,11 @@ class PrefixCacheScorer {
         continue;
       }
       const double matched = match.matched_blocks;
+      score[i] = (1 - length_weight_) * matched / match.total_blocks;
+      if (length_weight_ == 0) continue;
       // Squared, so that short matches hardly count and long ones outweigh their share.
       const double length = std::min(1.0, matched * match.block_tokens / scale_tokens_);
-      score[i] =
-          (1 - length_weight_) * matched / match.total_blocks + length_weight_ * length * length;
+      score[i] += length_weight_ * length * length;
     }
     if (no_data > 0) batch.call().Count(kCounterNoData, no_data);
   }

@@ -12,10 +12,15 @@ class QueueScorer {
  public:
   void Score(const Request&, const Batch& batch, double* score) const {
     const auto waiting = batch.waiting_requests();
-    const auto [low, high] = std::minmax_element(waiting.begin(), waiting.end());
-    const double span = static_cast<double>(*high) - *low;
-    for (uint32_t i = 0; i < batch.count(); ++i) {
-      score[i] = span == 0 ? 1.0 : (*high - waiting[i]) / span;
+    const uint32_t count = batch.count();
+    uint32_t low = waiting[0], high = waiting[0];
+    for (const uint32_t requests : waiting) {
+      low = std::min(low, requests);
+      high = std::max(high, requests);
+    }
+    const double span = static_cast<double>(high) - low;
+    for (uint32_t i = 0; i < count; ++i) {
+      score[i] = span == 0 ? 1.0 : (high - waiting[i]) / span;
     }
   }
 };

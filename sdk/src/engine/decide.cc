@@ -102,6 +102,25 @@ bool Engine::PrepareBatch(DecisionState& state) noexcept {
   return true;
 }
 
+// Endpoints marked in `unseen` show the worst value that one with a sample has, or 0.
+void Engine::ReplaceUnsampled(DecisionState& state) noexcept {
+  const uint32_t count = state.snapshot->count();
+  uint32_t worst_waiting = 0, worst_running = 0;
+  float worst_kv_used = 0;
+  for (uint32_t i = 0; i < count && options_.unscraped == UnscrapedPolicy::kWorst; ++i) {
+    if (state.unseen[i] != 0) continue;
+    worst_waiting = std::max(worst_waiting, state.waiting[i]);
+    worst_running = std::max(worst_running, state.running[i]);
+    worst_kv_used = std::max(worst_kv_used, state.kv_used[i]);
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    if (state.unseen[i] == 0) continue;
+    state.waiting[i] = worst_waiting;
+    state.running[i] = worst_running;
+    state.kv_used[i] = worst_kv_used;
+  }
+}
+
 // The load columns as plugins see them: the last sample, plus what was sent since it was taken. An
 // endpoint without a sample shows the worst value that a sampled one has, so that it wins nothing.
 void Engine::ProjectLoad(DecisionState& state) noexcept {
@@ -109,50 +128,47 @@ void Engine::ProjectLoad(DecisionState& state) noexcept {
   const uint32_t count = snapshot.count();
   const LiveLoad& live = pool_.live_load();
   const int64_t age_max = options_.sample_age_ns_max > 0 ? options_.sample_age_ns_max : INT64_MAX;
-  uint32_t worst_waiting = 0, worst_running = 0, unsampled = 0;
-  float worst_kv_used = 0;
+  uint32_t unsampled = 0;
   for (uint32_t i = 0; i < count; ++i) {
     const int64_t sampled_ns = snapshot.sample_time[i];
-    const int64_t age_ns =
-        sampled_ns == INT64_MIN ? INT64_MAX : std::max<int64_t>(0, state.now_ns - sampled_ns);
-    const bool known = sampled_ns != INT64_MIN && age_ns <= age_max;
+    const bool never = sampled_ns == INT64_MIN;
+    const int64_t age_ns = never ? INT64_MAX : std::max<int64_t>(0, state.now_ns - sampled_ns);
+    const uint64_t age_ms = static_cast<uint64_t>(age_ns) / 1'000'000;
     state.sample_age_ms[i] =
-        sampled_ns == INT64_MIN
-            ? WEIR_AGE_NEVER
-            : static_cast<uint32_t>(std::min<int64_t>(age_ns / 1'000'000, WEIR_AGE_NEVER - 1));
-    state.waiting[i] = known ? snapshot.waiting[i] : 0;
-    state.running[i] = known ? snapshot.running[i] : 0;
-    state.kv_used[i] = known ? snapshot.kv_used[i] : 0;
-    state.unseen[i] = known ? 0 : 1;
-    unsampled += known ? 0 : 1;
-    worst_waiting = std::max(worst_waiting, state.waiting[i]);
-    worst_running = std::max(worst_running, state.running[i]);
-    worst_kv_used = std::max(worst_kv_used, state.kv_used[i]);
+        never ? WEIR_AGE_NEVER
+              : static_cast<uint32_t>(std::min<uint64_t>(age_ms, WEIR_AGE_NEVER - 1));
+    state.unseen[i] = never || age_ns > age_max ? 1 : 0;
+    unsampled += state.unseen[i];
   }
-  if (unsampled > 0 && options_.unscraped == UnscrapedPolicy::kWorst) {
-    for (uint32_t i = 0; i < count; ++i) {
-      if (state.unseen[i] == 0) continue;
-      state.waiting[i] = worst_waiting;
-      state.running[i] = worst_running;
-      state.kv_used[i] = worst_kv_used;
-    }
-  }
+  std::copy_n(snapshot.waiting.data(), count, state.waiting);
+  std::copy_n(snapshot.running.data(), count, state.running);
+  std::copy_n(snapshot.kv_used.data(), count, state.kv_used);
+  if (unsampled > 0) ReplaceUnsampled(state);
   if (!options_.count_unscraped_requests) {
     std::memset(state.unseen, 0, count * sizeof(uint32_t));
     return;
   }
+  // Locals, because the counters' loads are atomic and would have the compiler read all this anew.
+  const uint32_t* const slots = snapshot.members->slots.data();
+  const uint32_t* const block_tokens = snapshot.block_tokens.data();
+  const uint32_t* const block_count = snapshot.block_count.data();
+  uint32_t* const waiting = state.waiting;
+  uint32_t* const running = state.running;
+  uint32_t* const unseen = state.unseen;
+  float* const kv_used = state.kv_used;
   for (uint32_t i = 0; i < count; ++i) {
-    const SlotLoad& load = live[snapshot.members->slots[i]];
-    const uint32_t unseen = load.unseen_requests();
-    state.unseen[i] = unseen;
-    if (unseen == 0) continue;
+    const SlotLoad& load = live[slots[i]];
+    const uint32_t requests = load.unseen_requests();
+    unseen[i] = requests;
+    if (requests == 0) continue;
     // Whether the engine queued or started them is not known; each column counts them.
-    state.waiting[i] += unseen;
-    state.running[i] += unseen;
-    const uint64_t capacity = uint64_t{snapshot.block_tokens[i]} * snapshot.block_count[i];
-    if (capacity > 0) {
-      const float added = static_cast<float>(load.unseen_tokens()) / static_cast<float>(capacity);
-      state.kv_used[i] = std::max(state.kv_used[i], std::min(1.0f, state.kv_used[i] + added));
+    waiting[i] += requests;
+    running[i] += requests;
+    const float capacity_tokens =
+        static_cast<float>(block_tokens[i]) * static_cast<float>(block_count[i]);
+    if (capacity_tokens > 0) {
+      const float added = static_cast<float>(load.unseen_tokens()) / capacity_tokens;
+      kv_used[i] = std::max(kv_used[i], std::min(1.0f, kv_used[i] + added));
     }
   }
 }
@@ -211,7 +227,9 @@ Code Engine::RunProfiles(DecisionState& state) noexcept {
   const uint32_t count = static_cast<uint32_t>(pipeline_->profiles.size());
   std::array<uint32_t, kProfilesMax> states = {};
   std::array<uint32_t, kProfilesMax> slots = {};
-  for (uint32_t p = 0; p < count; ++p) state.profiles[p] = ProfileRun{};
+  state.profiles = state.arena.AllocateArray<ProfileRun>(count);
+  if (state.profiles == nullptr) return Code::kResourceExhausted;
+  std::fill_n(state.profiles, count, ProfileRun{});
   const weir_profiles view{sizeof(weir_profiles), count, pipeline_->profile_names.data(),
                            states.data(), slots.data()};
   const uint32_t plugin = pipeline_->spec.profile_handler;

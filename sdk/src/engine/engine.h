@@ -66,6 +66,7 @@ class Engine {
   bool PrepareRequest(const Request& request, DecisionState& state) noexcept;
   bool PrepareBatch(DecisionState& state) noexcept;
   void ProjectLoad(DecisionState& state) noexcept;
+  void ReplaceUnsampled(DecisionState& state) noexcept;
   bool Produce(DecisionState& state) noexcept;
   Code RunProfiles(DecisionState& state) noexcept;
   Code RunProfile(uint32_t profile, DecisionState& state) noexcept;

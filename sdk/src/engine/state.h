@@ -63,7 +63,7 @@ struct DecisionState {
   uint32_t draws = 0;
   double first_draw = -1;
   int64_t now_ns = 0;
-  std::array<ProfileRun, kProfilesMax> profiles;
+  ProfileRun* profiles = nullptr;  // per profile of the pipeline, in the arena
   uint32_t primary_profile = 0;
   std::array<Target, kTargetsMax> targets;
   uint32_t target_count = 0;

@@ -1,5 +1,9 @@
 #include "sched/columns.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <bit>
 #include <cstring>
 
@@ -43,11 +47,25 @@ uint32_t ListBits(const uint64_t* mask, uint32_t count, uint32_t* index) noexcep
 
 uint32_t Accumulate(const double* raw, double weight, uint32_t count, double* total) noexcept {
   uint32_t nan_scores = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    const double score = raw[i];
-    nan_scores += score != score ? 1 : 0;
+  uint32_t i = 0;
+#if defined(__SSE2__)
+  // Compilers make branches of the loop below. max and min give their second operand for a NaN,
+  // as its comparisons do.
+  const __m128d zeros = _mm_setzero_pd(), ones = _mm_set1_pd(1), weights = _mm_set1_pd(weight);
+  __m128i nans = _mm_setzero_si128();  // minus their number
+  for (; i + 2 <= count; i += 2) {
+    const __m128d scores = _mm_loadu_pd(raw + i);
+    nans = _mm_add_epi64(nans, _mm_castpd_si128(_mm_cmpunord_pd(scores, scores)));
+    const __m128d clamped = _mm_min_pd(_mm_max_pd(scores, zeros), ones);
+    _mm_storeu_pd(total + i, _mm_add_pd(_mm_loadu_pd(total + i), _mm_mul_pd(weights, clamped)));
+  }
+  nan_scores = -static_cast<uint32_t>(_mm_cvtsi128_si32(nans) +
+                                      _mm_cvtsi128_si32(_mm_unpackhi_epi64(nans, nans)));
+#endif
+  for (; i < count; ++i) {
+    nan_scores += raw[i] != raw[i] ? 1 : 0;
     // A comparison with NaN is false, so NaN becomes 0.
-    const double above = score > 0 ? score : 0;
+    const double above = raw[i] > 0 ? raw[i] : 0;
     total[i] += weight * (above < 1 ? above : 1);
   }
   return nan_scores;

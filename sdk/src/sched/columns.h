@@ -16,7 +16,8 @@ uint32_t CountBits(const uint64_t* mask, uint32_t count) noexcept;
 // Writes the index of each set bit, ascending; returns how many. [hot]
 uint32_t ListBits(const uint64_t* mask, uint32_t count, uint32_t* index) noexcept;
 
-// total[i] += weight * clamp(raw[i], 0, 1), where NaN counts as 0. Returns the number of NaN. [hot]
+// total[i] += weight * clamp(raw[i], 0, 1), where NaN counts as 0. Returns the number of NaN.
+// REQUIRES: the arrays do not overlap. [hot]
 uint32_t Accumulate(const double* raw, double weight, uint32_t count, double* total) noexcept;
 
 // out[i] = in[index[i]] for elements of element_bytes. [hot]
