@@ -16,7 +16,7 @@ START_S = 60
 # Six conversations with a private context each, four turns, two at a time: what the engines can
 # keep (two conversations each) is just what is needed, if a conversation stays where it is.
 WORKLOAD = ["--groups", "0", "--conversations", "6", "--system-tokens", "0", "--context-tokens",
-            "240", "--turns", "4", "--input-tokens", "20", "--output-tokens", "12",
+            "240", "--turns", "4", "--input-tokens", "20", "--output-tokens", "8",
             "--concurrency", "2", "--active", "6", "--history", "planned",
             "--extra-body", '{"temperature": 0}', "--seed", "1"]
 POLICIES = [("round robin", "round-robin.yaml"), ("prefix aware", "prefix-aware.yaml")]

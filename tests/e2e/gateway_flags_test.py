@@ -57,7 +57,8 @@ class FlagsTest(unittest.TestCase):
             gateway = self.programs.gateway([server], *tls, "--upstream-ca", cert, tls=client_side)
             answer = gateway.chat()
             self.assertEqual((answer.status, len(server.requests)), (200, 1), answer.body)
-            self.assertEqual(gateway.metric("weir_gateway_requests_total", outcome="complete"), 1)
+            until(lambda: gateway.metric("weir_gateway_requests_total", outcome="complete") == 1,
+                  "the request to be counted")
         with self.subTest("HTTP on the port of TLS"), wire.Client(gateway.port) as client:
             client.send(wire.post(b"{}"))
             self.assertNotIn(b" 200 ", client.closed())
@@ -65,8 +66,9 @@ class FlagsTest(unittest.TestCase):
             strict = self.programs.gateway([server], "--no-scrape")
             answer = strict.chat()
             self.assertEqual((answer.status, len(server.requests)), (502, 1), answer.body)
-            self.assertEqual(strict.metric("weir_gateway_requests_total",
-                                           outcome="upstream_connect_failed"), 1)
+            until(lambda: strict.metric("weir_gateway_requests_total",
+                                        outcome="upstream_connect_failed") == 1,
+                  "the failure to be counted")
         with self.subTest("--upstream-insecure"):
             lax = self.programs.gateway([server], "--no-scrape", "--upstream-insecure")
             self.assertEqual(lax.chat().status, 200)

@@ -4,7 +4,7 @@ robin in cache hits and in time to first token."""
 import json
 
 import fleet
-from fleet import BIN, MODEL
+from fleet import BIN, MODEL, until
 
 SERVERS = 4
 CONVERSATIONS, TURNS = 48, 4
@@ -52,8 +52,10 @@ class LoadGatewayTest(fleet.unittest.TestCase):
         for server in servers:
             self.assertEqual(server.metric("vllm:request_success_total"),
                              by_server.get(server.name, 0), server.name)
+        # A request is counted after its last byte is on its way.
+        until(lambda: gateway.metric("weir_gateway_requests_total", outcome="complete") == count,
+              f"{count} requests to be counted")
         metrics = gateway.metrics()
-        self.assertEqual(metrics.value("weir_gateway_requests_total", outcome="complete"), count)
         for kind in ("prompt", "cached", "output"):
             self.assertEqual(metrics.value("weir_gateway_tokens_total", kind=kind),
                              summary[f"{kind}_tokens"], kind)

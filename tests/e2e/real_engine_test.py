@@ -50,9 +50,15 @@ class RealEngineTest(fleet.unittest.TestCase):
                 self.assertGreater(direct.count("data: "), 10)
                 self.assertTrue(direct.endswith("data: [DONE]\n\n"))
                 self.assertEqual(stream(port_of(gateway), question), direct)
-            metrics = fleet.Metrics(fleet.fetch(port_of(gateway), "GET", "/metrics").body.decode())
-            self.assertEqual(metrics.value("weir_gateway_requests_total", outcome="complete"), 3)
-            self.assertGreater(metrics.value("weir_gateway_tokens_total", kind="output"), 30)
+
+            def metric(name, **labels):
+                page = fleet.fetch(port_of(gateway), "GET", "/metrics").body.decode()
+                return fleet.Metrics(page).value(name, **labels)
+
+            # A request is counted after its last byte is on its way.
+            fleet.until(lambda: metric("weir_gateway_requests_total", outcome="complete") == 3,
+                        "three requests to be counted")
+            self.assertGreater(metric("weir_gateway_tokens_total", kind="output"), 30)
 
     def test_prefix_aware_routing_gains(self):
         results = {}
