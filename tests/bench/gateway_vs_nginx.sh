@@ -159,7 +159,7 @@ for ((round = 0; round < rounds; ++round)); do
         await 18231
         pid=pid_idle$round
         flags=(--extra-body '{"ignore_eos":true}' --body-bytes 256 --concurrency "$streams" --output-tokens 10000 --ramp 12s --warmup 13s
-               --duration 16s --threads 2)
+               --duration 40s --threads 2)
         run idle gateway "${!pid}" http://127.0.0.1:18231 "${flags[@]}"
         echo "idle: $streams streams"
         kill -- "-${!pid}" ;;
