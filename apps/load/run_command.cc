@@ -39,6 +39,7 @@ struct RunFlags {
   double speed = 1;
   double trace_scale = 1;
   uint32_t trace_block_tokens = kTraceBlockTokens;
+  bool validate = false;
 };
 
 // Reads "ttft=200ms,itl=50ms,e2e=5s".
@@ -182,6 +183,7 @@ int RunFlagsGiven(const CLI::App& command, const RunFlags& flags) {
     PrintError(status);
     return kExitUsage;
   }
+  if (flags.validate) return 0;
   return RunAndReport(flags.client, plan);
 }
 
@@ -247,6 +249,7 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
       ->group(kGroup)
       ->type_name("N")
       ->check(CLI::Range(1u, kActiveConversationsMax).description(""));
+  command->add_flag("--validate", flags->validate, "Check flags and files, then leave");
   command->add_flag("--repeat", flags->repeat, "Begin again with the first when all are done")
       ->group(kGroup);
   command

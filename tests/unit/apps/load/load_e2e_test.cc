@@ -365,6 +365,13 @@ TEST_F(Program, ExitsWithOneOnErrorsAndTwoOnUsage) {
   }
 }
 
+TEST_F(Program, ValidatesWithoutSending) {
+  const std::string run = "run --target http://127.0.0.1:1 --quiet --validate";
+  EXPECT_EQ(RunProgram(run), 0) << output_;
+  EXPECT_EQ(RunProgram(run + " --trace " + File("none.jsonl")), 2);
+  EXPECT_EQ(RunProgram(run + " --slo ttft=soon"), 2);
+}
+
 TEST_F(Program, TeachesByItsHelp) {
   for (const char* command : {"run", "proxy", "generate", "compare"}) {
     EXPECT_EQ(RunProgram(std::string(command) + " --help"), 0);
