@@ -40,6 +40,7 @@ void AppendNumber(double number, std::string* out) {
     *out += "null";  // JSON has no word for it
     return;
   }
+  if (number == 0) number = 0;  // "-0" would be read again as the integer 0
   char text[32];
   const auto [end, error] = std::to_chars(text, text + sizeof(text), number);
   out->append(text, end);

@@ -82,6 +82,13 @@ TEST(ParseConfigTest, QuotedScalarsAreStrings) {
   EXPECT_EQ(root.items[8].ToJson(), "null");
 }
 
+TEST(ParseConfigTest, WhatWasWrittenReadsTheSame) {
+  for (const char* text : {"-.0", "-0.0", "0.5", "1e20", "1e300", "9223372036854775808", "-7"}) {
+    const std::string json = Parse(text).ToJson();
+    EXPECT_EQ(Parse(json).ToJson(), json) << text;
+  }
+}
+
 TEST(ParseConfigTest, EmptyTextsAreNull) {
   EXPECT_EQ(Parse("").kind, ConfigNode::Kind::kNull);
   EXPECT_EQ(Parse("# only a comment\n").kind, ConfigNode::Kind::kNull);
