@@ -13,7 +13,7 @@ weir_str Str(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view Copy(std::string_view text, Arena& arena) {
   char* copy = arena.AllocateArray<char>(text.size());
   if (copy == nullptr) return {};
-  std::memcpy(copy, text.data(), text.size());
+  std::copy(text.begin(), text.end(), copy);
   return {copy, text.size()};
 }
 
