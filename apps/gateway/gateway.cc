@@ -149,12 +149,7 @@ std::string Gateway::admin_address() const {
 
 void Gateway::OnRequest(const io::HttpRequest& request, io::ResponseWriter response) {
   Page page;
-  const std::string_view target = request.head.path_and_query;
-  const size_t question = target.find('?');
-  const std::string_view query =
-      question == std::string_view::npos ? std::string_view() : target.substr(question + 1);
-  const bool html = request.head.Find("accept").find("text/html") != std::string_view::npos;
-  if (!admin_pages_->Serve(request.head.path(), query, html, &page)) {
+  if (!ServeRequest(*admin_pages_, request.head, &page)) {
     response.SendError({.status = 404, .message = "no such page"});
     return;
   }

@@ -18,6 +18,15 @@ std::string DecisionsJson(const Router& router) {
 
 }  // namespace
 
+bool ServeRequest(const LocalPages& pages, const io::RequestHead& head, Page* page) {
+  const std::string_view target = head.path_and_query;
+  const size_t question = target.find('?');
+  const std::string_view query =
+      question == std::string_view::npos ? std::string_view() : target.substr(question + 1);
+  const bool html = head.Find("accept").find("text/html") != std::string_view::npos;
+  return pages.Serve(head.path(), query, html, page);
+}
+
 bool HealthPages::Serve(std::string_view path, std::string_view, bool, Page* page) const {
   if (path == "/healthz") {
     page->body = "ok\n";

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "weir/io/http/head.h"
 #include "weir/router.h"
 
 namespace weir::gateway {
@@ -25,6 +26,9 @@ class LocalPages {
   virtual bool Serve(std::string_view path, std::string_view query, bool html,
                      Page* page) const = 0;
 };
+
+// Serves the page that a request asks for; a browser is known by its Accept header. [concurrent]
+bool ServeRequest(const LocalPages& pages, const io::RequestHead& head, Page* page);
 
 // /healthz: the process runs. /readyz: it has endpoints and is not draining.
 class HealthPages : public LocalPages {

@@ -118,13 +118,8 @@ void Worker::OnRequest(io::RelayRequest& request) {
 
 bool Worker::ServeLocally(io::RelayRequest& request, const io::RequestHead& head) {
   if (head.method_id != io::Method::kGet && head.method_id != io::Method::kHead) return false;
-  const size_t question = head.path_and_query.find('?');
-  const std::string_view query = question == std::string_view::npos
-                                     ? std::string_view()
-                                     : head.path_and_query.substr(question + 1);
   Page page;
-  const bool html = head.Find("accept").find("text/html") != std::string_view::npos;
-  if (!pages_.Serve(head.path(), query, html, &page)) return false;
+  if (!ServeRequest(pages_, head, &page)) return false;
   request.Respond({.status = page.status, .content_type = page.content_type, .body = page.body});
   return true;
 }
