@@ -23,13 +23,17 @@ inline constexpr uint32_t kPromptsMax = 2048;          // prompts of one complet
 inline constexpr uint32_t kPromptPartsMax = 16384;     // text and media parts of one request
 inline constexpr uint32_t kFlightStateBytesMax = 64;   // per observer plugin and request in flight
 inline constexpr uint32_t kFlightStateTotalBytesMax =
-    256;                                               // all observers of one request in flight
-inline constexpr uint32_t kFlightsMax = 1u << 20;      // requests in flight of one router
-inline constexpr uint32_t kDecisionsMax = 1u << 16;    // decisions that exist at one time
-inline constexpr uint32_t kDecisionsKeptMax = 1024;    // recorded for RecentDecisions
-inline constexpr uint32_t kPluginCountersMax = 8;      // counters of one plugin instance
-inline constexpr uint32_t kArenaBytesMax = 64u << 20;  // scratch memory of one decision
-inline constexpr uint32_t kConfigBytesMax = 1u << 20;  // a pipeline file
+    256;                                                // all observers of one request in flight
+inline constexpr uint32_t kFlightsMax = 1u << 20;       // requests in flight of one router
+inline constexpr uint32_t kDecisionsMax = 1u << 16;     // decisions that exist at one time
+inline constexpr uint32_t kDecisionsKeptMax = 1024;     // recorded for RecentDecisions
+inline constexpr uint32_t kPluginCountersMax = 8;       // counters of one plugin instance
+inline constexpr uint32_t kArenaBytesMax = 64u << 20;   // scratch memory of one decision
+inline constexpr uint32_t kObjectivesMax = 4096;        // objectives of one router
+inline constexpr uint32_t kRewritesMax = 1024;          // model rewrites of one router
+inline constexpr uint32_t kRewriteTargetsMax = 16384;   // of all rules; each counts per its models
+inline constexpr uint32_t kRewriteWeightMax = 1000000;  // of one target of a rewrite rule
+inline constexpr uint32_t kConfigBytesMax = 1u << 20;   // a pipeline file
 inline constexpr uint64_t kRequestBodyBytesMax = 64ull
                                                  << 20;  // a request body that ParseOpenAi accepts
 
