@@ -22,6 +22,9 @@ enum class Api : uint32_t {
   kEmbeddings = 3,
   kResponses = 4,
   kMessages = 5,
+  kConversations = 6,
+  kGenerate = 7,  // token ids, as vLLM's and SGLang's own interfaces take them
+  kImages = 8,
 };
 
 // Names are lower case.
@@ -47,17 +50,25 @@ struct Prompt {
 // to the request's own storage. Movable. One thread at a time; const use is concurrent.
 struct Request {
   Api api = Api::kOther;
-  std::string_view id;  // x-request-id
-  std::string_view model;
+  std::string_view id;              // x-request-id
+  std::string_view model;           // that the upstream is asked for
+  std::string_view incoming_model;  // that the client asked for; empty: the same
   std::string_view cache_salt;
-  std::string_view fairness_id;
-  int32_t priority = 0;
+  std::string_view objective;    // name, empty: none
+  std::string_view fairness_id;  // empty: none given
+  int32_t priority = 0;          // of the objective
   bool stream = false;
   bool include_usage = false;  // stream_options.include_usage
   std::optional<int64_t> max_output_tokens;
   uint64_t size_bytes = 0;  // of the body
   std::span<const Header> headers;
   std::span<const Prompt> prompts;
+  // Endpoints that may serve the request: "ip:port", or "ip" for all ports, an IPv6 address with
+  // brackets if a port follows; an element may also be a comma-separated list. An address with a
+  // port that no endpoint has counts as its ip. Empty but set: none may.
+  std::optional<std::span<const std::string_view>> subset;
+  bool if_available = false;  // refuse unless the first target holds a part of the prompt
+  bool any_endpoint = false;  // no body to judge by: skip scorers, draw among what filters leave
 
   // The value of a header, empty if absent. `name` is lower case.
   std::string_view header(std::string_view name) const noexcept;

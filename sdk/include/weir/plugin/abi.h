@@ -80,7 +80,10 @@ enum {
   WEIR_API_CHAT_COMPLETIONS = 2,
   WEIR_API_EMBEDDINGS = 3,
   WEIR_API_RESPONSES = 4,
-  WEIR_API_MESSAGES = 5
+  WEIR_API_MESSAGES = 5,
+  WEIR_API_CONVERSATIONS = 6,
+  WEIR_API_GENERATE = 7, /* token ids, as vLLM's and SGLang's own interfaces take them */
+  WEIR_API_IMAGES = 8
 };
 
 enum { WEIR_REQUEST_STREAM = 1 };
