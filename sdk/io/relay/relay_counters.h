@@ -3,28 +3,15 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <string_view>
 
 #include "weir/io/http/head.h"
+#include "weir/io/loop/counter.h"
 
 namespace weir::io {
 
-// A number with one writer. Readers see a recent value, never a torn one.
-class RelayCounter {
- public:
-  void Add(uint64_t step) noexcept {
-    value_.store(value_.load(std::memory_order_relaxed) + step, std::memory_order_relaxed);
-  }
-  void Subtract(uint64_t step) noexcept { Add(~step + 1); }
-  uint64_t value() const noexcept {
-    return value_.load(std::memory_order_relaxed);
-  }  // [concurrent]
-
- private:
-  std::atomic<uint64_t> value_ = 0;
-};
+using RelayCounter = Counter;
 
 // How a request ended that had reached the handler.
 enum class RelayOutcome : uint8_t {
