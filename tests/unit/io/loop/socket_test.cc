@@ -163,6 +163,8 @@ TEST(Listener, PausesWhenDescriptorsRunOut) {
   const UniqueFd probe(::dup(client.get()));
   rlimit tight = saved;
   tight.rlim_cur = static_cast<rlim_t>(probe.get()) + 1;
+  // UBSan needs descriptors of its own the first time it checks the clock's type.
+  ASSERT_TRUE(RunUntil(*loop, [] { return true; }));
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
   ASSERT_TRUE(RunUntil(*loop, [&] { return listener->pauses() == 1; }));
   EXPECT_EQ(loop->RunOnce(0), 0u) << "paused";
