@@ -52,7 +52,7 @@ Gateway::Gateway(Router router, const GatewayOptions& options)
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(io::EventLoop& control_loop,
                                                         const GatewayOptions& options,
-                                                        Fleet::Log log) {
+                                                        io::Fleet::Log log) {
   auto router = LoadRouter(options);
   if (!router.ok()) return router.status();
   std::unique_ptr<Gateway> gateway(new Gateway(*std::move(router), options));
@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(io::EventLoop& control_l
   return gateway;
 }
 
-absl::Status Gateway::Open(io::EventLoop& control_loop, Fleet::Log log) {
+absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
   if (options_.tls_cert_file.empty() != options_.tls_key_file.empty()) {
     return absl::InvalidArgumentError("--tls-cert and --tls-key: expected both or none");
   }
@@ -76,7 +76,7 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, Fleet::Log log) {
       {.verify = !options_.upstream_insecure, .ca_file = options_.upstream_ca_file});
   if (!upstream_tls.ok()) return upstream_tls.status();
   upstream_tls_ = *std::move(upstream_tls);
-  auto fleet = Fleet::Create(control_loop, router_, options_.fleet, std::move(log));
+  auto fleet = io::Fleet::Create(control_loop, router_, options_.fleet, std::move(log));
   if (!fleet.ok()) return fleet.status();
   fleet_ = *std::move(fleet);
 

@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "fleet.h"
 #include "pages.h"
+#include "weir/io/fleet/fleet.h"
 #include "weir/io/http/server.h"
 #include "worker.h"
 
@@ -19,7 +19,7 @@ struct GatewayOptions {
   // What routes: a file, or the default pipeline of DefaultGatewayPipeline().
   std::string config_file;
   RouterOptions router;
-  FleetOptions fleet;
+  io::FleetOptions fleet;
   // Where it listens.
   std::string listen = "127.0.0.1:8080";
   std::string admin_listen;  // empty: the admin pages are on `listen`
@@ -48,7 +48,7 @@ class Gateway final : private io::HttpHandler {
   // Errors name the flag, file or address. [control]
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(io::EventLoop& control_loop,
                                                         const GatewayOptions& options,
-                                                        Fleet::Log log);
+                                                        io::Fleet::Log log);
   // Drains with no deadline left.
   ~Gateway();
 
@@ -61,11 +61,11 @@ class Gateway final : private io::HttpHandler {
   std::string address() const { return workers_.front()->address().ToString(); }
   std::string admin_address() const;  // that of `listen` if they are one
   const Router& router() const { return router_; }
-  const Fleet& fleet() const { return *fleet_; }
+  const io::Fleet& fleet() const { return *fleet_; }
 
  private:
   Gateway(Router router, const GatewayOptions& options);
-  absl::Status Open(io::EventLoop& control_loop, Fleet::Log log);
+  absl::Status Open(io::EventLoop& control_loop, io::Fleet::Log log);
   absl::Status OpenWorkers();
   void OnRequest(const io::HttpRequest& request, io::ResponseWriter response) override;
 
@@ -73,7 +73,7 @@ class Gateway final : private io::HttpHandler {
   const GatewayOptions options_;
   std::unique_ptr<io::TlsContext> server_tls_;
   std::unique_ptr<io::TlsContext> upstream_tls_;
-  std::unique_ptr<Fleet> fleet_;
+  std::unique_ptr<io::Fleet> fleet_;
   std::unique_ptr<HealthPages> health_pages_;
   std::unique_ptr<AdminPages> admin_pages_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -174,8 +174,8 @@ void AddRouter(const Router& router, Families& families) {
   }
 }
 
-void AddFleet(const Fleet& fleet, Families& families) {
-  const Fleet::ScrapeTotals& totals = fleet.scrape_totals();
+void AddFleet(const io::Fleet& fleet, Families& families) {
+  const io::Fleet::ScrapeTotals& totals = fleet.scrape_totals();
   families.One(MetricType::Gauge, "weir_endpoints", "Model servers in the pool.",
                fleet.endpoint_count());
   families.One(MetricType::Counter, "weir_endpoints_rejected_total",
@@ -201,7 +201,7 @@ void AddFleet(const Fleet& fleet, Families& families) {
 
 }  // namespace
 
-std::string WriteMetrics(Workers workers, const Router& router, const Fleet& fleet) {
+std::string WriteMetrics(Workers workers, const Router& router, const io::Fleet& fleet) {
   Families families;
   families.Start(MetricType::Counter, "weir_gateway_requests_total",
                  "Requests that reached routing, by how they ended.");

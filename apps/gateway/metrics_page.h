@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "fleet.h"
+#include "weir/io/fleet/fleet.h"
 #include "weir/router.h"
 #include "worker.h"
 
@@ -14,6 +14,6 @@ namespace weir::gateway {
 
 // Sums the workers' counters and writes them with the router's and the fleet's. [concurrent]
 std::string WriteMetrics(std::span<const std::unique_ptr<Worker>> workers, const Router& router,
-                         const Fleet& fleet);
+                         const io::Fleet& fleet);
 
 }  // namespace weir::gateway

@@ -172,7 +172,7 @@ bool Worker::PlanTargets(Exchange& exchange, uint32_t* target_count) {
   *target_count = 0;
   const auto targets = exchange.decision.targets();
   for (uint32_t i = 0; i < targets.size() && *target_count < kRequestTargetsMax; ++i) {
-    const Route* route = routes_.Find(targets[i]);
+    const io::Route* route = routes_.Find(targets[i]);
     if (route == nullptr || (route->tls && options_.upstream_tls == nullptr)) continue;
     const uint32_t target = (*target_count)++;
     exchange.decision_targets[target] = i;

@@ -10,7 +10,7 @@
 #include "exchange.h"
 #include "histogram.h"
 #include "pages.h"
-#include "routes.h"
+#include "weir/io/fleet/routes.h"
 #include "weir/io/loop/event_loop.h"
 #include "weir/io/loop/socket.h"
 #include "weir/io/relay/relay.h"
@@ -86,7 +86,7 @@ class Worker final : public io::RelayHandler {
   const Options options_;
   std::unique_ptr<io::EventLoop> loop_;
   WorkerCounters counters_;
-  RouteCache routes_;
+  io::RouteCache routes_;
   RequestParser parser_;
   Request request_;
   std::vector<Header> headers_;

@@ -96,6 +96,9 @@ class EndpointPool {
 
   // Requests begun on this endpoint and not ended yet; 0 for an unknown id. [hot, concurrent]
   virtual uint32_t in_flight(EndpointId id) const noexcept = 0;
+
+  // PoolSnapshot::pool_epoch() of the newest snapshot. [hot, concurrent]
+  virtual uint64_t pool_epoch() const noexcept = 0;
 };
 
 }  // namespace weir

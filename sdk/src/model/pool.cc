@@ -286,6 +286,7 @@ void Pool::PublishLocked(bool members_changed) {
   }
   ++next_.version_number;
   current_ = std::make_shared<const Snapshot>(next_);
+  pool_epoch_.store(next_.members->epoch, std::memory_order_release);
   version_.store(next_.version_number, std::memory_order_release);
 }
 

@@ -28,6 +28,9 @@ class Pool final : public EndpointPool {
   void ApplySamples(std::span<const MetricsUpdate> samples) override;
   std::shared_ptr<const PoolSnapshot> snapshot() const override { return Current(); }
   uint32_t in_flight(EndpointId id) const noexcept override;
+  uint64_t pool_epoch() const noexcept override {
+    return pool_epoch_.load(std::memory_order_acquire);
+  }
 
   // Changes with each publication. [hot, concurrent]
   uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
@@ -59,6 +62,7 @@ class Pool final : public EndpointPool {
   const std::function<void(uint32_t)> slot_freed_;
   LiveLoad live_load_;
   std::atomic<uint64_t> version_{0};
+  std::atomic<uint64_t> pool_epoch_{0};
   mutable std::mutex mutex_;
   std::shared_ptr<const Snapshot> current_ ABSL_GUARDED_BY(mutex_);
   Snapshot next_ ABSL_GUARDED_BY(mutex_);

@@ -198,7 +198,7 @@ TEST_F(GatewayTest, AFallbackKeepsItsNameWhileItsRouteChanges) {
                        uint32_t waiting) {
     ASSERT_TRUE(pool.Upsert({.name = name,
                              .address = server.address(),
-                             .labels = {{std::string(kHostLabel), host}},
+                             .labels = {{std::string(io::kHostLabel), host}},
                              .metrics = {.waiting_requests = waiting}})
                     .ok());
   };

@@ -1,18 +1,22 @@
-#include "routes.h"
+#include "weir/io/fleet/routes.h"
 
-namespace weir::gateway {
+namespace weir::io {
 
 const Route* RouteCache::Find(const Target& target) {
   Route& route = routes_[target.id.slot];
-  if (route.id == target.id && route.address_text == target.address) {
+  // Before the snapshot: a change in between is then noticed by the next call.
+  const uint64_t pool_epoch = pool_.pool_epoch();
+  if (route.id == target.id && route.pool_epoch == pool_epoch &&
+      route.address_text == target.address) {
     return route.address.valid() ? &route : nullptr;
   }
   route.id = target.id;
+  route.pool_epoch = pool_epoch;
   route.address_text = target.address;
   route.address = {};
   route.tls = false;
   route.host.clear();
-  const auto address = io::SocketAddress::Parse(target.address);
+  const auto address = SocketAddress::Parse(target.address);
   if (!address.ok()) return nullptr;
   route.address = *address;
   const auto snapshot = pool_.snapshot();
@@ -25,4 +29,4 @@ const Route* RouteCache::Find(const Target& target) {
   return &route;
 }
 
-}  // namespace weir::gateway
+}  // namespace weir::io

@@ -1,4 +1,4 @@
-#include "fleet.h"
+#include "weir/io/fleet/fleet.h"
 
 #include <map>
 #include <nlohmann/json.hpp>
@@ -6,11 +6,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "routes.h"
+#include "weir/io/fleet/routes.h"
 #include "weir/io/loop/socket.h"
 #include "weir/io/scrape/params.h"
 
-namespace weir::gateway {
+namespace weir::io {
 namespace {
 
 constexpr std::string_view kMetricsSourceType = "metrics-data-source";
@@ -19,10 +19,10 @@ constexpr std::string_view kFileDiscoveryType = "file-discovery";
 
 uint32_t SampleFields(const RouterNeeds& needs) {
   uint32_t fields = 0;
-  if (needs.waiting_requests) fields |= io::kSampleWaiting;
-  if (needs.running_requests) fields |= io::kSampleRunning;
-  if (needs.kv_used_ratio) fields |= io::kSampleKvUsed;
-  if (needs.kv_blocks) fields |= io::kSampleBlockTokens | io::kSampleBlockCount;
+  if (needs.waiting_requests) fields |= kSampleWaiting;
+  if (needs.running_requests) fields |= kSampleRunning;
+  if (needs.kv_used_ratio) fields |= kSampleKvUsed;
+  if (needs.kv_blocks) fields |= kSampleBlockTokens | kSampleBlockCount;
   return fields;
 }
 
@@ -36,20 +36,20 @@ std::string ParametersOf(const RouterNeeds& needs, std::string_view type) {
 
 // A numeric form of "host:port"; empty if the name is not known now.
 std::string Resolve(const std::string& address) {
-  if (io::SocketAddress::Parse(address).ok()) return address;
-  const auto resolved = io::ResolveAddress(address);
+  if (SocketAddress::Parse(address).ok()) return address;
+  const auto resolved = ResolveAddress(address);
   if (!resolved.ok() || resolved->empty()) return "";
   return resolved->front().ToString();
 }
 
 }  // namespace
 
-Fleet::Fleet(io::EventLoop& loop, const Router& router, const FleetOptions& options, Log log)
+Fleet::Fleet(EventLoop& loop, const Router& router, const FleetOptions& options, Log log)
     : loop_(loop), router_(router), options_(options), log_(std::move(log)) {}
 
 Fleet::~Fleet() = default;
 
-absl::StatusOr<std::unique_ptr<Fleet>> Fleet::Create(io::EventLoop& loop, const Router& router,
+absl::StatusOr<std::unique_ptr<Fleet>> Fleet::Create(EventLoop& loop, const Router& router,
                                                      const FleetOptions& options, Log log) {
   std::unique_ptr<Fleet> fleet(new Fleet(loop, router, options, std::move(log)));
   if (absl::Status status = fleet->CreateScraper(); !status.ok()) return status;
@@ -65,21 +65,21 @@ absl::StatusOr<std::unique_ptr<Fleet>> Fleet::Create(io::EventLoop& loop, const 
 absl::Status Fleet::CreateScraper() {
   const RouterNeeds& needs = router_.needs();
   const uint32_t fields = SampleFields(needs);
-  auto extractor = io::ParseCoreMetricsOptions(ParametersOf(needs, kExtractorType));
+  auto extractor = ParseCoreMetricsOptions(ParametersOf(needs, kExtractorType));
   if (!extractor.ok()) return extractor.status();
   if (!options_.default_engine.empty()) extractor->default_engine = options_.default_engine;
-  auto plans = io::ScrapePlans::Create(*extractor, fields);
+  auto plans = ScrapePlans::Create(*extractor, fields);
   if (!plans.ok()) return plans.status();
-  plans_ = std::make_unique<io::ScrapePlans>(*std::move(plans));
-  io::ScraperOptions scraper;
-  auto source = io::ParseMetricsSourceOptions(ParametersOf(needs, kMetricsSourceType));
+  plans_ = std::make_unique<ScrapePlans>(*std::move(plans));
+  ScraperOptions scraper;
+  auto source = ParseMetricsSourceOptions(ParametersOf(needs, kMetricsSourceType));
   if (!source.ok()) return source.status();
   scraper.source = *std::move(source);
   if (options_.scrape_interval_ns > 0) {
     scraper.source.interval = absl::Nanoseconds(options_.scrape_interval_ns);
   }
   if (!options_.scrape || fields == 0) return absl::OkStatus();
-  auto made = io::Scraper::Create(loop_, scraper, *this);
+  auto made = Scraper::Create(loop_, scraper, *this);
   if (!made.ok()) return made.status();
   scraper_ = *std::move(made);
   return absl::OkStatus();
@@ -95,10 +95,10 @@ absl::Status Fleet::CreateDiscovery() {
   for (const RouterNeeds::ConfiguredPlugin& plugin : needs.data_layer) {
     if (plugin.name != needs.discovery_plugin || plugin.type != kFileDiscoveryType) continue;
     const auto parameters = nlohmann::json::parse(plugin.parameters_json, nullptr, false);
-    io::FileDiscoveryOptions options;
+    FileDiscoveryOptions options;
     options.path = parameters.value("path", "");
     options.watch_file = parameters.value("watchFile", false);
-    auto discovery = io::FileDiscovery::Create(loop_, options, *this);
+    auto discovery = FileDiscovery::Create(loop_, options, *this);
     if (!discovery.ok()) return discovery.status();
     discovery_ = *std::move(discovery);
     OnEndpoints(discovery_->current().endpoints, discovery_->current().problems);
@@ -109,12 +109,12 @@ absl::Status Fleet::CreateDiscovery() {
                                                  std::string(kFileDiscoveryType)));
 }
 
-absl::StatusOr<std::vector<io::DiscoveredEndpoint>> Fleet::EndpointsOfFlags() const {
-  std::vector<io::DiscoveredEndpoint> endpoints;
+absl::StatusOr<std::vector<DiscoveredEndpoint>> Fleet::EndpointsOfFlags() const {
+  std::vector<DiscoveredEndpoint> endpoints;
   std::set<std::string> seen;
   for (const std::string& url : options_.endpoint_urls) {
     std::string_view rest = url;
-    io::DiscoveredEndpoint endpoint;
+    DiscoveredEndpoint endpoint;
     if (rest.starts_with("https://")) {
       endpoint.labels.emplace(kSchemeLabel, "https");
       rest.remove_prefix(8);
@@ -142,9 +142,9 @@ absl::StatusOr<std::vector<io::DiscoveredEndpoint>> Fleet::EndpointsOfFlags() co
   return endpoints;
 }
 
-void Fleet::Apply(std::span<const io::DiscoveredEndpoint> endpoints) {
+void Fleet::Apply(std::span<const DiscoveredEndpoint> endpoints) {
   std::vector<Endpoint> wanted;
-  for (const io::DiscoveredEndpoint& found : endpoints) {
+  for (const DiscoveredEndpoint& found : endpoints) {
     Endpoint endpoint{.name = found.name,
                       .namespace_name = found.namespace_name,
                       .address = Resolve(found.address),
@@ -169,13 +169,13 @@ void Fleet::Apply(std::span<const io::DiscoveredEndpoint> endpoints) {
 }
 
 // Makes the scraper ask exactly the endpoints of the pool.
-void Fleet::FollowPool(std::span<const io::DiscoveredEndpoint> endpoints) {
+void Fleet::FollowPool(std::span<const DiscoveredEndpoint> endpoints) {
   const auto snapshot = router_.pool().snapshot();
   endpoint_count_.store(snapshot->count());
   if (scraper_ == nullptr) return;
   const auto ids = snapshot->ids();
-  std::map<std::string, const io::DiscoveredEndpoint*, std::less<>> by_name;
-  for (const io::DiscoveredEndpoint& one : endpoints) {
+  std::map<std::string, const DiscoveredEndpoint*, std::less<>> by_name;
+  for (const DiscoveredEndpoint& one : endpoints) {
     by_name.emplace(absl::StrCat(one.namespace_name, "/", one.name), &one);
   }
   for (const EndpointId id : scraped_) scraper_->Remove(id);
@@ -184,14 +184,14 @@ void Fleet::FollowPool(std::span<const io::DiscoveredEndpoint> endpoints) {
     const std::string_view name = snapshot->name(i);
     const auto entry = by_name.find(name);
     if (entry == by_name.end()) continue;
-    const io::DiscoveredEndpoint* found = entry->second;
-    io::ScrapeTarget target{.id = ids[i],
-                            .metrics_address = found->metrics_address,
-                            .plan = &plans_->ForLabels(found->labels)};
+    const DiscoveredEndpoint* found = entry->second;
+    ScrapeTarget target{.id = ids[i],
+                        .metrics_address = found->metrics_address,
+                        .plan = &plans_->ForLabels(found->labels)};
     const std::string numeric = found->metrics_address == found->address
                                     ? std::string(snapshot->address(i))
                                     : Resolve(found->metrics_address);
-    if (const auto address = io::SocketAddress::Parse(numeric); address.ok()) {
+    if (const auto address = SocketAddress::Parse(numeric); address.ok()) {
       target.socket_address = *address;
     }
     if (const absl::Status status = scraper_->Add(target); !status.ok()) {
@@ -206,17 +206,17 @@ void Fleet::FollowPool(std::span<const io::DiscoveredEndpoint> endpoints) {
 
 void Fleet::OnScrapeStarted(EndpointId id, int64_t) { router_.pool().SampleStarted(id); }
 
-void Fleet::OnSample(EndpointId id, const io::EndpointSample& sample, int64_t, int64_t) {
+void Fleet::OnSample(EndpointId id, const EndpointSample& sample, int64_t, int64_t) {
   EndpointMetrics metrics;
-  if (sample.has(io::kSampleWaiting)) metrics.waiting_requests = sample.waiting_requests;
-  if (sample.has(io::kSampleRunning)) metrics.running_requests = sample.running_requests;
-  if (sample.has(io::kSampleKvUsed)) metrics.kv_used_ratio = sample.kv_used_ratio;
-  if (sample.has(io::kSampleBlockTokens)) metrics.kv_block_tokens = sample.block_tokens;
-  if (sample.has(io::kSampleBlockCount)) metrics.kv_block_count = sample.block_count;
+  if (sample.has(kSampleWaiting)) metrics.waiting_requests = sample.waiting_requests;
+  if (sample.has(kSampleRunning)) metrics.running_requests = sample.running_requests;
+  if (sample.has(kSampleKvUsed)) metrics.kv_used_ratio = sample.kv_used_ratio;
+  if (sample.has(kSampleBlockTokens)) metrics.kv_block_tokens = sample.block_tokens;
+  if (sample.has(kSampleBlockCount)) metrics.kv_block_count = sample.block_count;
   updates_.push_back({id, metrics});
 }
 
-void Fleet::OnFailure(EndpointId, io::ScrapeError, int64_t) { CopyTotals(); }
+void Fleet::OnFailure(EndpointId, ScrapeError, int64_t) { CopyTotals(); }
 
 void Fleet::OnBatchEnd(int64_t) {
   router_.pool().ApplySamples(updates_);
@@ -225,16 +225,16 @@ void Fleet::OnBatchEnd(int64_t) {
 }
 
 void Fleet::CopyTotals() {
-  const io::ScrapeCounters& from = scraper_->totals();
+  const ScrapeCounters& from = scraper_->totals();
   totals_.scrapes.store(from.scrapes);
   totals_.samples.store(from.samples);
-  for (uint32_t i = 0; i < io::kScrapeErrorCount; ++i) totals_.errors[i].store(from.errors[i]);
+  for (uint32_t i = 0; i < kScrapeErrorCount; ++i) totals_.errors[i].store(from.errors[i]);
   totals_.missing.store(from.missing);
   totals_.bad_values.store(from.bad_values);
   totals_.malformed_lines.store(from.malformed_lines);
 }
 
-void Fleet::OnEndpoints(std::span<const io::DiscoveredEndpoint> endpoints,
+void Fleet::OnEndpoints(std::span<const DiscoveredEndpoint> endpoints,
                         std::span<const std::string> problems) {
   for (const std::string& problem : problems) {
     rejected_.fetch_add(1);
@@ -248,4 +248,4 @@ void Fleet::OnUnusable(std::string_view reason) {
   log_(LogLevel::kError, std::string(reason));
 }
 
-}  // namespace weir::gateway
+}  // namespace weir::io

@@ -1,4 +1,5 @@
-// fleet.h: the endpoints behind the gateway: where they come from, and their metrics.
+// weir/io/fleet/fleet.h: the endpoints behind a router: where they come from, and their metrics.
+// Start at Fleet::Create().
 #pragma once
 
 #include <atomic>
@@ -14,7 +15,7 @@
 #include "weir/io/scrape/scraper.h"
 #include "weir/router.h"
 
-namespace weir::gateway {
+namespace weir::io {
 
 struct FleetOptions {
   std::vector<std::string> endpoint_urls;  // "http://host:port", "https://host:port" or "host:port"
@@ -26,13 +27,13 @@ struct FleetOptions {
 // Writes the router's pool from the flags, or from the endpoints file that the pipeline names, and
 // from what the endpoints report. All members belong to the thread of the loop, except those
 // marked.
-class Fleet final : private io::ScrapeSink, private io::FileDiscoverySink {
+class Fleet final : private ScrapeSink, private FileDiscoverySink {
  public:
   using Log = std::function<void(LogLevel, const std::string&)>;
 
   // Borrowed: loop. Host names are resolved here and when the file changes, on this thread.
   // Errors: kInvalidArgument (a flag, a parameter), kNotFound (the file), each naming it. [control]
-  static absl::StatusOr<std::unique_ptr<Fleet>> Create(io::EventLoop& loop, const Router& router,
+  static absl::StatusOr<std::unique_ptr<Fleet>> Create(EventLoop& loop, const Router& router,
                                                        const FleetOptions& options, Log log);
   ~Fleet();
 
@@ -43,7 +44,7 @@ class Fleet final : private io::ScrapeSink, private io::FileDiscoverySink {
   struct ScrapeTotals {
     std::atomic<uint64_t> scrapes{0};
     std::atomic<uint64_t> samples{0};
-    std::array<std::atomic<uint64_t>, io::kScrapeErrorCount> errors = {};
+    std::array<std::atomic<uint64_t>, kScrapeErrorCount> errors = {};
     std::atomic<uint64_t> missing{0};
     std::atomic<uint64_t> bad_values{0};
     std::atomic<uint64_t> malformed_lines{0};
@@ -54,30 +55,30 @@ class Fleet final : private io::ScrapeSink, private io::FileDiscoverySink {
   uint64_t lists_unusable() const noexcept { return unusable_.load(); }
 
  private:
-  Fleet(io::EventLoop& loop, const Router& router, const FleetOptions& options, Log log);
+  Fleet(EventLoop& loop, const Router& router, const FleetOptions& options, Log log);
   absl::Status CreateScraper();
   absl::Status CreateDiscovery();
-  absl::StatusOr<std::vector<io::DiscoveredEndpoint>> EndpointsOfFlags() const;
-  void Apply(std::span<const io::DiscoveredEndpoint> endpoints);
-  void FollowPool(std::span<const io::DiscoveredEndpoint> endpoints);
+  absl::StatusOr<std::vector<DiscoveredEndpoint>> EndpointsOfFlags() const;
+  void Apply(std::span<const DiscoveredEndpoint> endpoints);
+  void FollowPool(std::span<const DiscoveredEndpoint> endpoints);
 
   void OnScrapeStarted(EndpointId id, int64_t now_ns) override;
-  void OnSample(EndpointId id, const io::EndpointSample& sample, int64_t started_ns,
+  void OnSample(EndpointId id, const EndpointSample& sample, int64_t started_ns,
                 int64_t now_ns) override;
-  void OnFailure(EndpointId id, io::ScrapeError error, int64_t now_ns) override;
+  void OnFailure(EndpointId id, ScrapeError error, int64_t now_ns) override;
   void OnBatchEnd(int64_t now_ns) override;
-  void OnEndpoints(std::span<const io::DiscoveredEndpoint> endpoints,
+  void OnEndpoints(std::span<const DiscoveredEndpoint> endpoints,
                    std::span<const std::string> problems) override;
   void OnUnusable(std::string_view reason) override;
   void CopyTotals();
 
-  io::EventLoop& loop_;
+  EventLoop& loop_;
   const Router router_;
   const FleetOptions options_;
   const Log log_;
-  std::unique_ptr<io::ScrapePlans> plans_;
-  std::unique_ptr<io::Scraper> scraper_;
-  std::unique_ptr<io::FileDiscovery> discovery_;
+  std::unique_ptr<ScrapePlans> plans_;
+  std::unique_ptr<Scraper> scraper_;
+  std::unique_ptr<FileDiscovery> discovery_;
   std::vector<EndpointId> scraped_;
   std::vector<MetricsUpdate> updates_;
   std::atomic<uint32_t> endpoint_count_{0};
@@ -86,4 +87,4 @@ class Fleet final : private io::ScrapeSink, private io::FileDiscoverySink {
   ScrapeTotals totals_;
 };
 
-}  // namespace weir::gateway
+}  // namespace weir::io
