@@ -413,6 +413,9 @@ absl::Status RequestParser::State::Finish(Api api, Request* request) {
       case Api::kResponses:
         return Invalid("invalid responses request: must have input field");
       case Api::kMessages:
+      case Api::kConversations:
+      case Api::kImages:
+      case Api::kGenerate:
       case Api::kOther:
         break;
     }
