@@ -118,12 +118,12 @@ class Metrics:
 class Program:
     """A running process with its log."""
 
-    def __init__(self, name, argv, log_file, env=None):
+    def __init__(self, name, argv, log_file, env=None, cwd=None):
         self.name, self.log_file = name, log_file
         with open(log_file, "wb") as log:
             self.process = subprocess.Popen(
                 [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+                stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, cwd=cwd)
         self.expected_to_end = False
 
     @property
@@ -244,9 +244,9 @@ class Fleet:
         path.write_text(text)
         return path
 
-    def start(self, name, argv, env=None):
+    def start(self, name, argv, env=None, cwd=None):
         program = Program(f"{name} ({len(self.programs)})", argv,
-                          self.folder / f"{name}-{len(self.programs)}.log", env)
+                          self.folder / f"{name}-{len(self.programs)}.log", env, cwd)
         self.programs.append(program)
         return program
 
