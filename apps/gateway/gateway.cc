@@ -9,7 +9,6 @@ namespace weir::gateway {
 namespace {
 
 constexpr uint32_t kThreadsMax = 64;
-constexpr uint64_t kAdminPageBytesMax = 32ull << 20;  // above what /debug/decisions grows to
 
 constexpr std::string_view kDefaultPipeline = R"(apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
@@ -81,15 +80,14 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
   fleet_ = *std::move(fleet);
 
   const auto is_ready = [this] { return fleet_->has_endpoints() && !draining_.load(); };
-  health_pages_ = std::make_unique<HealthPages>(is_ready);
-  admin_pages_ = std::make_unique<AdminPages>(
+  health_pages_ = std::make_unique<io::HealthPages>(is_ready);
+  admin_pages_ = std::make_unique<io::AdminPages>(
       router_, is_ready, [this] { return WriteMetrics(workers_, router_, *fleet_); });
   if (absl::Status status = OpenWorkers(); !status.ok()) return status;
   if (!options_.admin_listen.empty()) {
     auto address = ParseListen("--admin-listen", options_.admin_listen);
     if (!address.ok()) return address.status();
-    auto server = io::HttpServer::Open(
-        control_loop, {.address = *address, .unsent_bytes_max = kAdminPageBytesMax}, *this);
+    auto server = io::AdminServer::Open(control_loop, {.address = *address}, *admin_pages_);
     if (!server.ok()) return server.status();
     admin_server_ = *std::move(server);
   }
@@ -112,9 +110,9 @@ absl::Status Gateway::OpenWorkers() {
     return absl::InvalidArgumentError(
         absl::StrCat("--threads ", threads, ": expected 1..", kThreadsMax));
   }
-  const LocalPages& pages = options_.admin_listen.empty()
-                                ? static_cast<const LocalPages&>(*admin_pages_)
-                                : *health_pages_;
+  const io::LocalPages& pages = options_.admin_listen.empty()
+                                    ? static_cast<const io::LocalPages&>(*admin_pages_)
+                                    : *health_pages_;
   for (uint32_t i = 0; i < threads; ++i) {
     Worker::Options worker{.relay = options_.relay,
                            .listener = {.address = *address, .reuse_port = true},
@@ -145,16 +143,6 @@ void Gateway::Drain() {
 
 std::string Gateway::admin_address() const {
   return admin_server_ == nullptr ? address() : admin_server_->address().ToString();
-}
-
-void Gateway::OnRequest(const io::HttpRequest& request, io::ResponseWriter response) {
-  Page page;
-  if (!ServeRequest(*admin_pages_, request.head, &page)) {
-    response.SendError({.status = 404, .message = "no such page"});
-    return;
-  }
-  const io::HeaderField headers[] = {{"content-type", page.content_type}};
-  response.Send(page.status, headers, page.body);
 }
 
 }  // namespace weir::gateway

@@ -8,9 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "pages.h"
+#include "weir/io/admin/admin_server.h"
+#include "weir/io/admin/pages.h"
 #include "weir/io/fleet/fleet.h"
-#include "weir/io/http/server.h"
 #include "worker.h"
 
 namespace weir::gateway {
@@ -41,7 +41,7 @@ std::string_view DefaultGatewayPipeline();
 // Loads the pipeline of the options, as Start would. [control]
 absl::StatusOr<Router> LoadRouter(const GatewayOptions& options);
 
-class Gateway final : private io::HttpHandler {
+class Gateway final {
  public:
   // Opens the listeners and starts the worker threads; requests are served when it returns.
   // Borrowed: control_loop, on whose thread this and the destructor run, and which the caller runs.
@@ -67,18 +67,17 @@ class Gateway final : private io::HttpHandler {
   Gateway(Router router, const GatewayOptions& options);
   absl::Status Open(io::EventLoop& control_loop, io::Fleet::Log log);
   absl::Status OpenWorkers();
-  void OnRequest(const io::HttpRequest& request, io::ResponseWriter response) override;
 
   const Router router_;
   const GatewayOptions options_;
   std::unique_ptr<io::TlsContext> server_tls_;
   std::unique_ptr<io::TlsContext> upstream_tls_;
   std::unique_ptr<io::Fleet> fleet_;
-  std::unique_ptr<HealthPages> health_pages_;
-  std::unique_ptr<AdminPages> admin_pages_;
+  std::unique_ptr<io::HealthPages> health_pages_;
+  std::unique_ptr<io::AdminPages> admin_pages_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
-  std::unique_ptr<io::HttpServer> admin_server_;
+  std::unique_ptr<io::AdminServer> admin_server_;
   std::atomic<bool> draining_{false};
   std::atomic<uint32_t> running_workers_{0};
 };

@@ -47,7 +47,7 @@ int64_t TokensOr(const std::optional<uint64_t>& tokens, int64_t or_else) {
 
 }  // namespace
 
-Worker::Worker(const Router& router, const LocalPages& pages, const Options& options,
+Worker::Worker(const Router& router, const io::LocalPages& pages, const Options& options,
                std::unique_ptr<io::EventLoop> loop)
     : router_(router),
       pages_(pages),
@@ -65,7 +65,7 @@ Worker::~Worker() {
 }
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const Router& router,
-                                                       const LocalPages& pages,
+                                                       const io::LocalPages& pages,
                                                        const Options& options) {
   auto loop = io::EventLoop::Create();
   if (!loop.ok()) return loop.status();
@@ -118,7 +118,7 @@ void Worker::OnRequest(io::RelayRequest& request) {
 
 bool Worker::ServeLocally(io::RelayRequest& request, const io::RequestHead& head) {
   if (head.method_id != io::Method::kGet && head.method_id != io::Method::kHead) return false;
-  Page page;
+  io::Page page;
   if (!ServeRequest(pages_, head, &page)) return false;
   request.Respond({.status = page.status, .content_type = page.content_type, .body = page.body});
   return true;

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "exchange.h"
-#include "histogram.h"
-#include "pages.h"
+#include "weir/io/admin/pages.h"
 #include "weir/io/fleet/routes.h"
 #include "weir/io/loop/event_loop.h"
 #include "weir/io/loop/socket.h"
+#include "weir/io/metrics/histogram.h"
 #include "weir/io/relay/relay.h"
 #include "weir/request.h"
 #include "weir/router.h"
@@ -21,9 +21,9 @@ namespace weir::gateway {
 
 // What a worker counts beside its relay. One writer, any reader.
 struct WorkerCounters {
-  LatencyHistogram decision_latency;
-  LatencyHistogram first_byte_latency;  // from the whole request to the first body byte
-  LatencyHistogram request_latency;
+  io::LatencyHistogram decision_latency;
+  io::LatencyHistogram first_byte_latency;  // from the whole request to the first body byte
+  io::LatencyHistogram request_latency;
   io::RelayCounter requests_refused_body;  // 400: the body is no such request
   io::RelayCounter requests_no_endpoint;   // 503: the pool is empty
   io::RelayCounter requests_all_dropped;   // 429: filters left nothing
@@ -46,7 +46,7 @@ class Worker final : public io::RelayHandler {
 
   // Borrowed: router's engine, pages, and all that options name. [control]
   static absl::StatusOr<std::unique_ptr<Worker>> Create(const Router& router,
-                                                        const LocalPages& pages,
+                                                        const io::LocalPages& pages,
                                                         const Options& options);
   ~Worker() override;
 
@@ -61,7 +61,7 @@ class Worker final : public io::RelayHandler {
   const WorkerCounters& counters() const { return counters_; }                    // [concurrent]
 
  private:
-  Worker(const Router& router, const LocalPages& pages, const Options& options,
+  Worker(const Router& router, const io::LocalPages& pages, const Options& options,
          std::unique_ptr<io::EventLoop> loop);
 
   void OnRequest(io::RelayRequest& request) override;
@@ -82,7 +82,7 @@ class Worker final : public io::RelayHandler {
   void CheckDrained();
 
   const Router router_;
-  const LocalPages& pages_;
+  const io::LocalPages& pages_;
   const Options options_;
   std::unique_ptr<io::EventLoop> loop_;
   WorkerCounters counters_;

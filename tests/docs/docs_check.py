@@ -98,9 +98,10 @@ def sources(root, _bin):
             if not (root / path).exists():
                 yield f"{page}: {path} does not exist"
     shown = set(re.findall(r"`(weir_\w+)[`{]", read(root / "docs/metrics.md")))
-    written = set(re.findall(r'"(weir_\w+)"', read(root / "apps/gateway/metrics_page.cc")))
+    sources = ("apps/gateway/metrics_page.cc", "sdk/io/metrics/engine_metrics.cc", "sdk/io/fleet/fleet_metrics.cc")
+    written = {name for path in sources for name in re.findall(r'"(weir_\w+)"', read(root / path))}
     for name in sorted(shown ^ written):
-        yield f"docs/metrics.md: {name} is {'not written by metrics_page.cc' if name in shown else 'missing'}"
+        yield f"docs/metrics.md: {name} is {'written by no page' if name in shown else 'missing'}"
     values = set()
     for path, function in (("sdk/io/relay/relay.cc", "RelayOutcomeName"), ("sdk/io/relay/relay.cc", "RelayRejectName"),
                            ("sdk/io/scrape/scraper.cc", "ScrapeErrorName")):

@@ -1,8 +1,8 @@
 #include <string>
 
-#include "pages.h"
+#include "weir/io/admin/pages.h"
 
-namespace weir::gateway {
+namespace weir::io {
 namespace {
 
 constexpr std::string_view kBeforeData = R"html(<!doctype html>
@@ -122,4 +122,4 @@ std::string DecisionsPage(std::string_view decisions_json) {
   return page.append(kAfterData);
 }
 
-}  // namespace weir::gateway
+}  // namespace weir::io
