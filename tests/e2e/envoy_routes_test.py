@@ -107,6 +107,19 @@ class RequestTest(RoutesTest):
             self.assertEqual(client.answer().status, 200)
         self.assert_body(self.seen()[0], body)
 
+    def test_clients_of_http_2(self):
+        curl = fleet.need_program("curl")
+        for size in (KIB, 2 * KIB * KIB):
+            with self.subTest(size=size):
+                self.setUp()
+                body = chat_body(size)
+                file = self.fleet.folder / "body"
+                file.write_bytes(body)
+                done = fleet.run([curl, "-sS", "--http2-prior-knowledge", "-w", "%{http_code}",
+                                  "--data-binary", f"@{file}", self.envoy.url + CHAT])
+                self.assertEqual(done.stdout[-3:], "200", done)
+                self.assert_body(self.seen()[0], body)
+
     def test_a_request_without_a_body(self):
         answer = self.envoy.fetch("GET", "/v1/models")
         self.assertEqual(answer.status, 200)

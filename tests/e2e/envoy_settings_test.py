@@ -8,10 +8,16 @@ import signal
 import envoy_fleet
 import fleet
 import wire
-from envoy_fleet import FAIL_OPEN, IN_TURN, PICKED, WATCHFUL, Upstream, replaced
+from envoy_fleet import FAIL_OPEN, IN_TURN, PICKED, WATCHFUL, Events, Upstream, replaced
 from fleet import until
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+# The modes at the filter itself, as other configurations have them.
+AT_THE_FILTER = ("processing_mode: {request_body_mode: NONE, response_body_mode: NONE}",
+                 "processing_mode: {request_body_mode: FULL_DUPLEX_STREAMED, request_trailer_mode: "
+                 "SEND, response_body_mode: FULL_DUPLEX_STREAMED, response_trailer_mode: SEND}")
+SKIP = ["--skip-response-bodies"]
+SENT = "http.clients.ext_proc.stream_msgs_sent"  # messages that Envoy sent to the picker
 FILTERS = "          - name: envoy.filters.http.ext_proc\n"
 # Turns a header of the test into the hint's metadata: as text, and as a protobuf list.
 HINT = """          - name: envoy.filters.http.header_to_metadata
@@ -108,6 +114,31 @@ class SettingsTest(fleet.unittest.TestCase):
         self.served()  # Envoy has no other, and the picker still answers
         self.picker.program.signal(signal.SIGTERM)
         self.assertEqual(self.picker.program.wait(), 0)
+
+    def messages_of_a_stream(self):
+        """How many messages Envoy sends to the picker for an answer of ten events."""
+        events = [b"data: {}\n\n"] * 9 + [b"data: [DONE]\n\n"]
+        before = self.envoy.stat(SENT)
+        for server in self.servers:
+            stream = Events(server)
+            for event in events:
+                stream.send(event)
+            stream.end()
+        with wire.Client(self.envoy.port) as client:
+            client.send(wire.post(BODY))
+            self.assertEqual(client.answer().body, b"".join(events))
+        self.picker.wait_idle()
+        return self.envoy.stat(SENT) - before
+
+    def test_answers_that_nobody_reads_stay_in_envoy(self):
+        for flags, edits, fewest, most in (
+                ([], [], 5, 16), ([], [AT_THE_FILTER], 5, 16),
+                (SKIP, [AT_THE_FILTER], 5, 16),  # Envoy does not listen
+                (SKIP, [], 4, 4)):  # headers, body, its end, response headers
+            with self.subTest(flags=flags, edits=edits):
+                self.start(*flags, edits=edits)
+                count = self.messages_of_a_stream()
+                self.assertTrue(fewest <= count <= most, count)
 
     def test_the_example_strips_before_it_routes(self):
         trap = Upstream()
