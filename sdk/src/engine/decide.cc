@@ -150,8 +150,7 @@ void Engine::ProjectLoad(DecisionState& state) noexcept {
   }
   // Locals, because the counters' loads are atomic and would have the compiler read all this anew.
   const uint32_t* const slots = snapshot.members->slots.data();
-  const uint32_t* const block_tokens = snapshot.block_tokens.data();
-  const uint32_t* const block_count = snapshot.block_count.data();
+  const float* const kv_ratio_per_token = snapshot.kv_ratio_per_token.data();
   uint32_t* const waiting = state.waiting;
   uint32_t* const running = state.running;
   uint32_t* const unseen = state.unseen;
@@ -164,12 +163,8 @@ void Engine::ProjectLoad(DecisionState& state) noexcept {
     // Whether the engine queued or started them is not known; each column counts them.
     waiting[i] += requests;
     running[i] += requests;
-    const float capacity_tokens =
-        static_cast<float>(block_tokens[i]) * static_cast<float>(block_count[i]);
-    if (capacity_tokens > 0) {
-      const float added = static_cast<float>(load.unseen_tokens()) / capacity_tokens;
-      kv_used[i] = std::max(kv_used[i], std::min(1.0f, kv_used[i] + added));
-    }
+    const float added = static_cast<float>(load.unseen_tokens()) * kv_ratio_per_token[i];
+    kv_used[i] = std::max(kv_used[i], std::min(1.0f, kv_used[i] + added));
   }
 }
 

@@ -126,6 +126,7 @@ absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint) {
     next_.kv_used.push_back(0);
     next_.block_tokens.push_back(0);
     next_.block_count.push_back(0);
+    next_.kv_ratio_per_token.push_back(0);
     next_.sample_time.push_back(INT64_MIN);
   }
   rows_[row].address = endpoint.address;
@@ -217,6 +218,7 @@ void Pool::RemoveRowLocked(uint32_t row) {
   erase(next_.kv_used);
   erase(next_.block_tokens);
   erase(next_.block_count);
+  erase(next_.kv_ratio_per_token);
   erase(next_.sample_time);
   for (uint32_t i = row; i < rows_.size(); ++i) row_of_slot_[rows_[i].id.slot] = i;
   SweepDrainingLocked();
@@ -230,6 +232,9 @@ void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics) {
   }
   if (metrics.kv_block_tokens) next_.block_tokens[row] = *metrics.kv_block_tokens;
   if (metrics.kv_block_count) next_.block_count[row] = *metrics.kv_block_count;
+  const float kv_tokens =
+      static_cast<float>(next_.block_tokens[row]) * static_cast<float>(next_.block_count[row]);
+  next_.kv_ratio_per_token[row] = kv_tokens > 0 ? 1 / kv_tokens : 0;
   if (HasLoad(metrics)) {
     next_.sample_time[row] = clock_.now_ns();
     live_load_.SampleApplied(rows_[row].id.slot);

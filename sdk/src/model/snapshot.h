@@ -65,6 +65,7 @@ class Snapshot final : public PoolSnapshot {
   std::vector<float> kv_used;
   std::vector<uint32_t> block_tokens;
   std::vector<uint32_t> block_count;
+  std::vector<float> kv_ratio_per_token;  // 1 / tokens of the KV cache; 0 if they are not known
   std::vector<int64_t> sample_time;
 };
 
