@@ -101,7 +101,7 @@ void Worker::OnRequest(io::RelayRequest& request) {
   if (const absl::Status status = parser_.Parse(head.path(), request.body(), &request_);
       !status.ok()) {
     counters_.requests_refused_body.Add(1);
-    const bool too_large = status.code() == absl::StatusCode::kResourceExhausted;
+    const bool too_large = status.code() == absl::StatusCode::kOutOfRange;
     request.RespondError({.status = static_cast<uint16_t>(too_large ? 413 : 400),
                           .message = {status.message().data(), status.message().size()}});
     return;

@@ -81,12 +81,13 @@ struct Request {
   std::unique_ptr<Storage, StorageDeleter> storage;
 };
 
-// Which API a request path names: the longest of "/chat/completions", "/completions",
-// "/embeddings", "/responses", "/messages" that the path (without query and final slash) ends in;
+// Which API a request path names: the one whose path (as "chat/completions", "messages",
+// "inference/v1/generate") is the longest that this path, without query and final slash, ends in;
 // kOther if none.
 Api ApiOfPath(std::string_view path) noexcept;
 
-// Reads OpenAI bodies (chat completions, completions, embeddings, responses), each once. Keeps its
+// Reads bodies of the OpenAI API, of Anthropic's messages and of vLLM's token interface, each once.
+// What else a path may hold, headers and models' names are the business of weir/intake.h. Keeps its
 // buffers from call to call, so that steady traffic allocates nothing. One thread at a time.
 class RequestParser {
  public:
@@ -100,7 +101,7 @@ class RequestParser {
   // copy is made. Fields that the body does not decide (id, headers, priority) are left alone.
   // A body of another API is not read: api is kOther and there are no prompts.
   // Errors: kInvalidArgument with a text for the client (malformed JSON, wrong type, field that
-  // occurs twice, no prompt), kResourceExhausted above kRequestBodyBytesMax, kPromptsMax or
+  // occurs twice, no prompt), kOutOfRange above kRequestBodyBytesMax, kPromptsMax or
   // kPromptPartsMax.
   absl::Status Parse(std::string_view path, std::string_view body, Request* request,
                      size_t padding_bytes = 0);

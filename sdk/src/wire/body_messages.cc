@@ -1,0 +1,199 @@
+// Bodies of Anthropic's messages API. The prompt is tools, system text, then role and content of
+// each message.
+#include "wire/body_scan.h"
+
+namespace weir::internal {
+namespace {
+
+constexpr std::string_view kFields[] = {"model", "stream",     "messages",  "system",
+                                        "tools", "cache_salt", "max_tokens"};
+enum Field : uint32_t { kModel, kStream, kMessages, kSystem, kTools, kCacheSalt, kMaxTokens };
+
+// A tool's result holds blocks, which hold no further results.
+constexpr uint32_t kBlockDepthMax = 2;
+
+absl::Status Unreadable(std::string_view field, std::string_view expected) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("error parsing messages request: ", std::string(field), ": expected ",
+                   std::string(expected)));
+}
+
+}  // namespace
+
+absl::Status BodyReader::State::ReadAnthropic(std::string_view body, size_t padding_bytes,
+                                              Request* request) {
+  malformed = "error unmarshaling request body: ";
+  const auto on_field = [&](uint32_t field, JsonValue value) -> absl::Status {
+    switch (field) {
+      case kModel:
+        return ReadModel(value, request);
+      case kStream:
+        return ReadBoolIfAny(value, &request->stream);
+      case kMessages:
+        return ReadTurns(value);
+      case kSystem:
+        return ReadSystemBlocks(value);
+      case kTools:
+        return ReadTools(value);
+      case kCacheSalt:
+        return ReadString(value, "cache_salt", &request->cache_salt);
+      default:
+        return ReadLimitIfAny(value, &request->max_output_tokens);
+    }
+  };
+  if (absl::Status status = ReadBody(body, padding_bytes, kFields, on_field); !status.ok()) {
+    return status;
+  }
+  if (pending_prompts.empty()) {
+    return Invalid("invalid messages request: must have at least one message");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BodyReader::State::ReadSystemBlocks(JsonValue value) {
+  JsonType type;
+  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+  if (type == JsonType::string || type == JsonType::null) return ReadSystemText(value, "system");
+  if (type != JsonType::array) return Unreadable("system", "a string or a list");
+  JsonArray blocks;
+  if (auto error = value.get_array().get(blocks)) return Malformed(error);
+  for (auto block_or : blocks) {
+    JsonObject block;
+    if (auto error = block_or.get_object().get(block)) {
+      return error == simdjson::INCORRECT_TYPE ? Unreadable("system", "a list of objects")
+                                               : Malformed(error);
+    }
+    const absl::Status status = ReadObject(
+        block, "system[].", {"text"},
+        [&](uint32_t, JsonValue words) { return ReadSystemText(words, "system[].text"); });
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BodyReader::State::ReadTurns(JsonValue value) {
+  bool is_null;
+  if (absl::Status status = ReadNull(value, &is_null); !status.ok() || is_null) return status;
+  JsonArray turns;
+  if (value.get_array().get(turns)) return Unreadable("messages", "a list");
+  BeginPrompt();
+  bool any = false;
+  for (auto turn_or : turns) {
+    JsonObject turn;
+    if (auto error = turn_or.get_object().get(turn)) {
+      return error == simdjson::INCORRECT_TYPE ? Unreadable("messages", "a list of objects")
+                                               : Malformed(error);
+    }
+    if (absl::Status status = ReadTurn(turn, 0); !status.ok()) return status;
+    any = true;
+  }
+  EndPrompt();
+  if (!any) pending_prompts.pop_back();
+  return absl::OkStatus();
+}
+
+// A content that comes before its role is read in a second pass.
+absl::Status BodyReader::State::ReadTurn(JsonObject turn, uint32_t pass) {
+  bool has_role = pass > 0, content_waits = false;
+  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+    if (index == 0) {
+      if (pass > 0) return Skip(value);
+      std::string_view role;
+      bool found;
+      if (absl::Status status = ReadStringIfAny(value, &role, &found); !status.ok()) return status;
+      if (!found) return Unreadable("messages[].role", "a string");
+      has_role = true;
+      AppendText(role);
+      return absl::OkStatus();
+    }
+    if (has_role) return ReadBlocks(value, "messages[].content", 0);
+    content_waits = true;
+    return Skip(value);
+  };
+  if (absl::Status status = ReadObject(turn, "messages[].", {"role", "content"}, on_field);
+      !status.ok()) {
+    return status;
+  }
+  if (pass == 0 && !has_role) AppendText({});
+  if (!content_waits) return absl::OkStatus();
+  bool empty;
+  if (auto error = turn.reset().get(empty)) return Malformed(error);
+  return ReadTurn(turn, 1);
+}
+
+absl::Status BodyReader::State::ReadBlocks(JsonValue value, std::string_view field,
+                                           uint32_t depth) {
+  JsonType type;
+  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+  if (type == JsonType::null || depth >= kBlockDepthMax) return Skip(value);
+  if (type == JsonType::string) {
+    std::string_view content;
+    if (auto error = value.get_string().get(content)) return Malformed(error);
+    AppendText(content);
+    return absl::OkStatus();
+  }
+  if (type != JsonType::array) return Unreadable(field, "a string or a list");
+  JsonArray blocks;
+  if (auto error = value.get_array().get(blocks)) return Malformed(error);
+  for (auto block_or : blocks) {
+    if (absl::Status status = CheckParts(); !status.ok()) return status;
+    JsonObject block;
+    if (auto error = block_or.get_object().get(block)) {
+      return error == simdjson::INCORRECT_TYPE ? Unreadable(field, "a list of objects")
+                                               : Malformed(error);
+    }
+    if (absl::Status status = ReadBlock(block, field, depth); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// Whatever its type, a block is what its members hold, in this order: name, text, thinking, the
+// source of an image, input (a tool call), content (a tool's result). "content" comes last, as it
+// is appended where it stands.
+absl::Status BodyReader::State::ReadBlock(JsonObject block, std::string_view field,
+                                          uint32_t depth) {
+  enum BlockField : uint32_t { kType, kName, kText, kThinking, kSource, kInput, kContent };
+  static constexpr std::string_view kBlockFields[] = {"type",   "name",  "text",   "thinking",
+                                                      "source", "input", "content"};
+  static constexpr std::string_view kSourceFields[] = {"data", "url", "file_id"};
+  std::string_view type, name, words, thinking, source, input;
+  bool found, has_type = false;
+  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+    switch (index) {
+      case kType:
+        return ReadStringIfAny(value, &type, &has_type);
+      case kName:
+        return ReadStringIfAny(value, &name, &found);
+      case kText:
+        return ReadStringIfAny(value, &words, &found);
+      case kThinking:
+        return ReadStringIfAny(value, &thinking, &found);
+      case kInput:
+        return RawJson(value, &input);
+      case kSource: {
+        JsonObject object;
+        if (value.get_object().get(object)) return Skip(value);
+        return ReadObject(
+            object, "messages[].content[].source.", kSourceFields,
+            [&](uint32_t, JsonValue member) { return ReadStringIfAny(member, &source, &found); });
+      }
+      default:
+        return ReadBlocks(value, "messages[].content[].content", depth + 1);
+    }
+  };
+  if (absl::Status status = ReadObject(block, "messages[].content[].", kBlockFields, on_field);
+      !status.ok()) {
+    return status;
+  }
+  if (!has_type) {
+    return Unreadable(absl::StrCat(std::string(field), "[].type"), "a string");
+  }
+  for (const std::string_view piece : {name, words, thinking, input}) {
+    if (!piece.empty()) AppendText(piece);
+  }
+  if (type == "image" && source.data() != nullptr) AppendMedia(PromptPart::Kind::kImage, source);
+  if (type == "document" && source.data() != nullptr) AppendText(source);
+  return absl::OkStatus();
+}
+
+}  // namespace weir::internal

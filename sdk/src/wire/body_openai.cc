@@ -1,0 +1,339 @@
+// OpenAI bodies: chat completions, completions, embeddings, responses, conversations, images.
+#include "wire/body_scan.h"
+
+namespace weir::internal {
+namespace {
+
+// Members of the body that are read.
+enum Field : uint32_t {
+  kModel,
+  kStream,
+  kStreamOptions,
+  kMessages,
+  kPrompt,
+  kInput,
+  kItems,
+  kInstructions,
+  kTools,
+  kCacheSalt,
+  kMaxTokens,
+  kMaxCompletionTokens,
+  kMaxOutputTokens,
+};
+constexpr std::string_view kFields[] = {"model",
+                                        "stream",
+                                        "stream_options",
+                                        "messages",
+                                        "prompt",
+                                        "input",
+                                        "items",
+                                        "instructions",
+                                        "tools",
+                                        "cache_salt",
+                                        "max_tokens",
+                                        "max_completion_tokens",
+                                        "max_output_tokens"};
+
+// Which member holds the prompt.
+Field PromptField(Api api) {
+  switch (api) {
+    case Api::kChatCompletions:
+      return kMessages;
+    case Api::kEmbeddings:
+    case Api::kResponses:
+      return kInput;
+    case Api::kConversations:
+      return kItems;
+    default:
+      return kPrompt;
+  }
+}
+
+std::string_view NoPromptText(Api api) {
+  switch (api) {
+    case Api::kChatCompletions:
+      return "invalid chat completions request: must have valid messages field";
+    case Api::kEmbeddings:
+      return "invalid embeddings request: must have input field";
+    case Api::kResponses:
+      return "invalid responses request: must have input field";
+    case Api::kConversations:
+      return "invalid conversations request: must have items field";
+    case Api::kImages:
+      return "invalid images generations request: must have prompt field";
+    default:
+      return "invalid completions request: must have prompt field";
+  }
+}
+
+}  // namespace
+
+absl::Status BodyReader::State::ReadOpenAi(Api api, std::string_view body, size_t padding_bytes,
+                                           Request* request) {
+  malformed = "error unmarshaling request bodyMap: ";
+  const Field prompt_field = PromptField(api);
+  const bool reads_tools = api == Api::kChatCompletions || api == Api::kResponses;
+  std::optional<int64_t> limits[3];
+  const auto on_field = [&](uint32_t field, JsonValue value) -> absl::Status {
+    switch (field) {
+      case kModel:
+        return ReadModel(value, request);
+      case kStream:
+        return ReadBoolIfAny(value, &request->stream);
+      case kCacheSalt:
+        return ReadString(value, "cache_salt", &request->cache_salt);
+      case kMaxTokens:
+      case kMaxCompletionTokens:
+      case kMaxOutputTokens:
+        return ReadLimitIfAny(value, &limits[field - kMaxTokens]);
+      case kStreamOptions: {
+        JsonObject options;
+        if (value.get_object().get(options)) return Skip(value);
+        return ReadObject(
+            options, "stream_options.", {"include_usage"},
+            [&](uint32_t, JsonValue flag) { return ReadBoolIfAny(flag, &request->include_usage); });
+      }
+      case kTools:
+        return reads_tools ? ReadTools(value) : Skip(value);
+      case kInstructions:
+        return api == Api::kResponses ? ReadSystemText(value, "instructions") : Skip(value);
+      default:
+        break;
+    }
+    if (field != prompt_field) return Skip(value);
+    bool is_null;
+    if (absl::Status status = ReadNull(value, &is_null); !status.ok() || is_null) return status;
+    switch (field) {
+      case kMessages:
+        return ReadMessages(value, "messages");
+      case kItems:
+        return ReadMessages(value, "items");
+      case kInput:
+        return api == Api::kResponses ? ReadResponsesInput(value) : ReadPrompts(value, "input");
+      default:
+        return ReadPrompts(value, "prompt");
+    }
+  };
+  if (absl::Status status = ReadBody(body, padding_bytes, kFields, on_field); !status.ok()) {
+    return status;
+  }
+  if (pending_prompts.empty()) return Invalid(NoPromptText(api));
+  request->max_output_tokens = limits[kMaxTokens - kMaxTokens];
+  const auto& chat_limit = limits[kMaxCompletionTokens - kMaxTokens];
+  if (api == Api::kChatCompletions && chat_limit) request->max_output_tokens = chat_limit;
+  if (api == Api::kResponses) {
+    request->max_output_tokens = limits[kMaxOutputTokens - kMaxTokens];
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BodyReader::State::ReadTools(JsonValue value) {
+  bool is_null;
+  if (absl::Status status = ReadNull(value, &is_null); !status.ok() || is_null) return status;
+  JsonType type;
+  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+  if (type != JsonType::array) return WrongType("tools", "a list");
+  return RawJson(value, &tools_json);
+}
+
+absl::Status BodyReader::State::ReadSystemText(JsonValue value, std::string_view field) {
+  std::string_view words;
+  if (absl::Status status = ReadString(value, field, &words); !status.ok()) return status;
+  system_text.insert(system_text.end(), words.begin(), words.end());
+  return absl::OkStatus();
+}
+
+absl::Status BodyReader::State::ReadMessages(JsonValue value, std::string_view field) {
+  JsonArray messages;
+  if (value.get_array().get(messages)) return WrongType(field, "a list");
+  BeginPrompt();
+  bool any = false;
+  for (auto message_or : messages) {
+    JsonObject message;
+    if (auto error = message_or.get_object().get(message)) {
+      return error == simdjson::INCORRECT_TYPE ? WrongType(field, "a list of objects")
+                                               : Malformed(error);
+    }
+    if (absl::Status status = ReadMessage(message, field, 0); !status.ok()) return status;
+    any = true;
+  }
+  EndPrompt();
+  if (!any) pending_prompts.pop_back();
+  return absl::OkStatus();
+}
+
+// The prompt's byte stream is role, then text, of each message. A content that comes before its
+// role is read in a second pass.
+absl::Status BodyReader::State::ReadMessage(JsonObject message, std::string_view field,
+                                            uint32_t pass) {
+  bool has_role = pass > 0, content_waits = false;
+  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+    if (index == 0) {
+      if (pass > 0) return Skip(value);
+      std::string_view role;
+      bool found;
+      if (absl::Status status = ReadStringIfAny(value, &role, &found); !status.ok()) return status;
+      if (!found) return WrongType(absl::StrCat(std::string(field), "[].role"), "a string");
+      has_role = true;
+      AppendText(role);
+      return absl::OkStatus();
+    }
+    if (has_role) return ReadContent(value, field);
+    content_waits = true;
+    return Skip(value);
+  };
+  if (absl::Status status = ReadObject(message, "messages[].", {"role", "content"}, on_field);
+      !status.ok()) {
+    return status;
+  }
+  if (pass == 0 && !has_role) AppendText({});
+  if (!content_waits) return absl::OkStatus();
+  bool empty;
+  if (auto error = message.reset().get(empty)) return Malformed(error);
+  return ReadMessage(message, field, 1);
+}
+
+absl::Status BodyReader::State::ReadContent(JsonValue value, std::string_view field) {
+  JsonType type;
+  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+  if (type == JsonType::null) return Skip(value);
+  if (type == JsonType::string) {
+    std::string_view content;
+    if (auto error = value.get_string().get(content)) return Malformed(error);
+    AppendText(content);
+    return absl::OkStatus();
+  }
+  const auto name = [&] { return absl::StrCat(std::string(field), "[].content"); };
+  if (type != JsonType::array) return WrongType(name(), "a string or a list");
+  JsonArray content;
+  if (auto error = value.get_array().get(content)) return Malformed(error);
+  for (auto part_or : content) {
+    if (absl::Status status = CheckParts(); !status.ok()) return status;
+    JsonObject part;
+    if (auto error = part_or.get_object().get(part)) {
+      return error == simdjson::INCORRECT_TYPE ? WrongType(name(), "a list of objects")
+                                               : Malformed(error);
+    }
+    if (absl::Status status = ReadContentPart(part, field); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// {"type": "text", "text"}, {"type": "image_url", "image_url": {"url"}}, {"type": "input_audio",
+// "input_audio": {"data"}}, {"type": "video_url", "video_url": {"url"}}; other types are skipped.
+absl::Status BodyReader::State::ReadContentPart(JsonObject part, std::string_view field) {
+  enum PartField : uint32_t { kType, kText, kImageUrl, kVideoUrl, kAudioUrl, kInputAudio };
+  static constexpr std::string_view kPartFields[] = {"type",      "text",      "image_url",
+                                                     "video_url", "audio_url", "input_audio"};
+  struct Media {
+    std::string_view type;
+    PartField field;
+    PromptPart::Kind kind;
+  };
+  static constexpr Media kMedia[] = {{"image_url", kImageUrl, PromptPart::Kind::kImage},
+                                     {"input_image", kImageUrl, PromptPart::Kind::kImage},
+                                     {"video_url", kVideoUrl, PromptPart::Kind::kVideo},
+                                     {"audio_url", kAudioUrl, PromptPart::Kind::kAudio},
+                                     {"input_audio", kInputAudio, PromptPart::Kind::kAudio}};
+  std::string_view bytes[kInputAudio + 1];
+  bool found[kInputAudio + 1] = {};
+  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+    JsonObject object;
+    if (index <= kText || value.get_object().get(object)) {
+      // Some clients send the URL itself instead of {"url": ...}.
+      return ReadStringIfAny(value, &bytes[index], &found[index]);
+    }
+    const std::string_view member = index == kInputAudio ? "data" : "url";
+    return ReadObject(object, "messages[].content[].", {member}, [&](uint32_t, JsonValue inner) {
+      return ReadStringIfAny(inner, &bytes[index], &found[index]);
+    });
+  };
+  if (absl::Status status = ReadObject(part, "messages[].content[].", kPartFields, on_field);
+      !status.ok()) {
+    return status;
+  }
+  const auto missing = [&](std::string_view name) {
+    return WrongType(absl::StrCat(std::string(field), "[].content[].", std::string(name)),
+                     "a string");
+  };
+  if (!found[kType]) return missing("type");
+  const std::string_view type = bytes[kType];
+  if (type == "text" || type == "input_text" || type == "output_text") {
+    if (!found[kText]) return missing("text");
+    AppendText(bytes[kText]);
+    return absl::OkStatus();
+  }
+  for (const Media& media : kMedia) {
+    if (type != media.type) continue;
+    if (!found[media.field]) {
+      return missing(absl::StrCat(std::string(kPartFields[media.field]),
+                                  media.field == kInputAudio ? ".data" : ".url"));
+    }
+    AppendMedia(media.kind, bytes[media.field]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BodyReader::State::ReadPrompts(JsonValue value, std::string_view field) {
+  JsonType type;
+  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+  if (type == JsonType::string) {
+    std::string_view prompt;
+    if (auto error = value.get_string().get(prompt)) return Malformed(error);
+    if (prompt.empty()) return absl::OkStatus();
+    BeginPrompt();
+    AppendText(prompt);
+    EndPrompt();
+    return absl::OkStatus();
+  }
+  JsonArray array;
+  if (value.get_array().get(array)) {
+    return WrongType(field, "a string, a list of strings or a list of token ids");
+  }
+  return ReadPromptList(array, field);
+}
+
+absl::Status BodyReader::State::ReadPromptList(JsonArray array, std::string_view field) {
+  bool strings = false, ids = false;
+  for (auto item_or : array) {
+    JsonValue item;
+    if (auto error = std::move(item_or).get(item)) return Malformed(error);
+    JsonType type;
+    if (absl::Status status = TypeOf(item, &type); !status.ok()) return status;
+    if (type == JsonType::string && !ids) {
+      if (pending_prompts.size() >= kPromptsMax) return TooMany("prompts", kPromptsMax);
+      strings = true;
+      std::string_view prompt;
+      if (auto error = item.get_string().get(prompt)) return Malformed(error);
+      BeginPrompt();
+      AppendText(prompt);
+      EndPrompt();
+      continue;
+    }
+    if (!ids && !strings) BeginPrompt();
+    bool valid = false;
+    if (!strings) {
+      ids = true;
+      if (absl::Status status = ReadToken(item, &valid); !status.ok()) return status;
+    }
+    if (!valid) return WrongType(field, "all strings or all token ids (0..4294967295)");
+  }
+  if (ids) EndPrompt();
+  return absl::OkStatus();
+}
+
+absl::Status BodyReader::State::ReadResponsesInput(JsonValue value) {
+  std::string_view bytes;
+  bool is_text;
+  JsonType type;
+  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+  absl::Status status =
+      type == JsonType::string ? ReadStringIfAny(value, &bytes, &is_text) : RawJson(value, &bytes);
+  if (!status.ok()) return status;
+  BeginPrompt();
+  AppendText(bytes);
+  EndPrompt();
+  return absl::OkStatus();
+}
+
+}  // namespace weir::internal
