@@ -17,6 +17,7 @@ struct RequestLabels {
 
 // What is known of a response at its end. -1 where nothing was reported or seen.
 struct ResponseRecord {
+  bool routed = false;  // OnRequestRouted came before; false: a stream without a request
   bool streaming = false;
   bool complete = false;        // the whole response passed; false: client gone or proxy failed
   int64_t duration_ns = -1;     // from the request's headers to the end
@@ -64,7 +65,7 @@ class ExtProcMetrics {
   virtual void OnResponseProcessed(int64_t /*duration_ns*/) {}
   // A non-empty piece of a streamed response came `gap_ns` after the one before it.
   virtual void OnResponseGap(Series, int64_t /*gap_ns*/) {}
-  // A routed request ended, once per OnRequestRouted.
+  // A response ended: once per OnRequestRouted, and once for a stream that began with a response.
   virtual void OnRequestEnd(Series, const ResponseRecord&) {}
   // A stream ended in error, at most once per stream. `code` lives forever: "BadRequest",
   // "ResourceExhausted", "ModelServerError", ...

@@ -1,0 +1,195 @@
+// The response phase: bodies pass through, counted and with the model's name put back.
+#include <algorithm>
+#include <charconv>
+
+#include "weir/io/ext_proc/ext_proc_stream.h"
+#include "weir/io/ext_proc/header_rules.h"
+
+namespace weir::io {
+namespace {
+
+constexpr std::string_view kServedNamespace = "envoy.lb";
+constexpr std::string_view kMarkHeader = "x-went-into-resp-headers";
+constexpr std::string_view kModelServerError = "ModelServerError";
+constexpr int32_t kErrorStatusMin = 400;
+
+}  // namespace
+
+void ExtProcStream::OnResponseHeaders(const ProcessingRequestView& view) {
+  if (response_step_ != Step::kNone) return Fail("response headers came twice");
+  response_step_ = Step::kHeaders;
+  if (!ReadResponseHeaders(view.headers)) return Fail("malformed headers in a ProcessingRequest");
+  FollowServedEndpoint(view.metadata);
+  if (decision_) core_.router.Record(std::move(decision_));
+  SendResponseHeadersAnswer();
+  if (view.end_of_stream) OnResponseComplete();
+}
+
+bool ExtProcStream::ReadResponseHeaders(std::string_view header_map) {
+  core_.headers.clear();
+  // Of more headers than fit, the first ones are looked at; all of them pass.
+  if (ReadHeaders(header_map, &core_.headers) == Code::kInvalidArgument) return false;
+  for (const Header& header : core_.headers) {
+    if (header.name == ":status") {
+      const char* begin = header.value.data();
+      std::from_chars(begin, begin + header.value.size(), response_status_);
+    } else if (header.name == "content-type") {
+      if (header.value.find("text/event-stream") != std::string_view::npos) stream_ = true;
+    }
+  }
+  if (response_status_ >= kErrorStatusMin) error_code_ = kModelServerError;
+  return true;
+}
+
+// A proxy that tried a fallback says so: the request then counts on that endpoint.
+void ExtProcStream::FollowServedEndpoint(std::string_view metadata) {
+  if (!decision_ || !flight_ || metadata.empty()) return;
+  const MetadataValue served = FindMetadata(metadata, kServedNamespace, kServedHeader);
+  if (served.kind != MetadataValue::Kind::kString) return;
+  const std::span<const Target> targets = decision_.targets();
+  for (uint32_t i = 1; i < targets.size(); ++i) {
+    if (targets[i].address != served.bytes) continue;
+    flight_.Finish({}, weir::End::kFailed);
+    flight_ = core_.router.Begin(decision_, i);
+    return;
+  }
+}
+
+ModeOverride ExtProcStream::ResponseOverride() const {
+  ModeOverride result;
+  result.response_headers = HeaderMode::kSend;
+  result.request_body = request_mode_;
+  result.response_body = BodyMode::kNone;
+  result.request_trailers = streamed_request() ? HeaderMode::kSend : HeaderMode::kDefault;
+  result.response_trailers = HeaderMode::kSkip;
+  return result;
+}
+
+void ExtProcStream::SendResponseHeadersAnswer() {
+  core_.set.clear();
+  core_.remove.clear();
+  if (core_.options.mark_responses) core_.set.push_back({kMarkHeader, "true"});
+  for (const Header& header : core_.headers) {
+    const HeaderRule rule = RuleOf(header.name);
+    if (rule == HeaderRule::kFree) {
+      if (core_.options.echo_headers) core_.set.push_back({header.name, header.value});
+    } else if (header.name == kServedHeader || header.name == kDestinationHeader) {
+      core_.remove.push_back(header.name);
+    }
+  }
+  const ModeOverride override = ResponseOverride();
+  SendSmall(core_.writer.Headers(ExtProcPhase::kResponseHeaders,
+                                 {.set = core_.set, .remove = core_.remove}, {},
+                                 overrides_mode_ ? &override : nullptr));
+}
+
+void ExtProcStream::NoteResponseBytes(std::string_view bytes) {
+  if (bytes.empty()) return;
+  response_bytes_ += bytes.size();
+  const int64_t now_ns = core_.clock.now_ns();
+  if (first_byte_ns_ == 0) {
+    first_byte_ns_ = now_ns;
+    flight_.FirstToken();
+  } else if (stream_) {
+    core_.metrics.OnResponseGap(series_, now_ns - last_byte_ns_);
+  }
+  last_byte_ns_ = now_ns;
+  reader_.Feed(bytes);
+}
+
+void ExtProcStream::OnResponseBody(const ProcessingRequestView& view) {
+  NoteResponseBytes(view.body);
+  const bool whole =
+      response_mode_ == BodyMode::kBuffered || response_mode_ == BodyMode::kBufferedPartial;
+  if (!holds_response()) {
+    SendResponseBodyAnswers(view.body, view.end_of_stream, view.end_of_stream || whole);
+  } else if (!HoldResponse(view.body)) {
+    return;
+  } else if (view.end_of_stream) {
+    SendResponseBodyAnswers(held_response_, true, true);
+  }
+  if (view.end_of_stream && !ended()) OnResponseComplete();
+}
+
+// False if the stream ended instead.
+bool ExtProcStream::HoldResponse(std::string_view bytes) {
+  if (bytes.size() > core_.options.response_body_bytes_max - held_response_.size()) {
+    Fail("the response body is larger than what may be held", Code::kResourceExhausted);
+    return false;
+  }
+  held_response_ += bytes;
+  return true;
+}
+
+// `last`: no further byte can change what was held back of the model's name.
+void ExtProcStream::SendResponseBodyAnswers(std::string_view received, bool end_of_stream,
+                                            bool last) {
+  std::string_view bytes = received;
+  if (model_filter_.active()) {
+    core_.text.clear();
+    model_filter_.Feed(received, last, &core_.text);
+    bytes = core_.text;
+  }
+  if (response_mode_ == BodyMode::kFullDuplexStreamed) {
+    // All of it was held back: it goes on with a later answer.
+    if (bytes.empty() && !received.empty() && !end_of_stream) return;
+    return SendStreamedResponse(bytes, end_of_stream);
+  }
+  BodyAnswerFields fields;
+  HeaderChange length[1];
+  fields.kind = BodyAnswer::kUnchanged;
+  if (bytes != received) {
+    fields.kind = bytes.empty() ? BodyAnswer::kClear : BodyAnswer::kReplace;
+    fields.body_bytes = bytes.size();
+    if (response_mode_ == BodyMode::kBuffered) {
+      auto& text = core_.length_text;
+      const char* end = std::to_chars(text.data(), text.data() + text.size(), bytes.size()).ptr;
+      length[0] = {"Content-Length", {text.data(), static_cast<size_t>(end - text.data())}};
+      fields.changes.set = length;
+    }
+  }
+  const std::string_view body = fields.kind == BodyAnswer::kReplace ? bytes : std::string_view();
+  output_->Send(core_.writer.BodyHead(ExtProcPhase::kResponseBody, fields), body,
+                /*body_is_kept=*/false);
+}
+
+void ExtProcStream::SendStreamedResponse(std::string_view bytes, bool end_of_stream) {
+  do {
+    const std::string_view piece = bytes.substr(0, kAnswerBodyBytesMax);
+    bytes.remove_prefix(piece.size());
+    const std::string_view head = core_.writer.BodyHead(
+        ExtProcPhase::kResponseBody, {.kind = BodyAnswer::kStreamed,
+                                      .body_bytes = piece.size(),
+                                      .end_of_stream = end_of_stream && bytes.empty()});
+    output_->Send(head, piece, /*body_is_kept=*/false);
+  } while (!bytes.empty());
+}
+
+void ExtProcStream::OnResponseTrailers(const ProcessingRequestView& view) {
+  core_.headers.clear();
+  if (ReadHeaders(view.headers, &core_.headers) == Code::kInvalidArgument) {
+    return Fail("malformed trailers in a ProcessingRequest");
+  }
+  for (const Header& trailer : core_.headers) {
+    if (trailer.name == "grpc-status" && trailer.value != "0") error_code_ = kModelServerError;
+  }
+  if (response_mode_ == BodyMode::kFullDuplexStreamed) {
+    if (holds_response() && !held_response_.empty()) {
+      SendResponseBodyAnswers(held_response_, /*end_of_stream=*/false, /*last=*/true);
+    } else if (model_filter_.active()) {
+      core_.text.clear();
+      model_filter_.Feed({}, /*last=*/true, &core_.text);
+      if (!core_.text.empty()) SendStreamedResponse(core_.text, /*end_of_stream=*/false);
+    }
+  }
+  SendSmall(core_.writer.Trailers(ExtProcPhase::kResponseTrailers));
+  OnResponseComplete();
+}
+
+void ExtProcStream::OnResponseComplete() {
+  response_step_ = Step::kDone;
+  held_response_.clear();
+  CloseRequest(Cause::kNatural);
+}
+
+}  // namespace weir::io
