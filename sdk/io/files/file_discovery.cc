@@ -1,26 +1,17 @@
 #include "weir/io/files/file_discovery.h"
 
 #include <fcntl.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace weir::io {
 namespace {
-
-// Any change that can make the path name other bytes. Writes count when the file is closed, so that
-// a half-written file is not read.
-constexpr uint32_t kDirectoryEvents = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
-                                      IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF;
-constexpr size_t kEventBufferBytes = 16 * 1024;
 
 absl::Status ReadError(const std::string& path, int error) {
   const std::string text = absl::StrCat(path, ": ", std::strerror(error));
@@ -52,16 +43,22 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
 
 }  // namespace
 
-FileDiscovery::FileDiscovery(EventLoop& loop, const FileDiscoveryOptions& options,
-                             FileDiscoverySink& sink)
-    : loop_(loop), options_(options), sink_(sink) {}
+FileDiscovery::FileDiscovery(const FileDiscoveryOptions& options, FileDiscoverySink& sink)
+    : options_(options), sink_(sink) {}
 
 absl::StatusOr<std::unique_ptr<FileDiscovery>> FileDiscovery::Create(
     EventLoop& loop, const FileDiscoveryOptions& options, FileDiscoverySink& sink) {
-  std::unique_ptr<FileDiscovery> discovery(new FileDiscovery(loop, options, sink));
+  std::unique_ptr<FileDiscovery> discovery(new FileDiscovery(options, sink));
   // The watch comes first: a change between the first read and the watch would be missed.
   if (options.watch_file) {
-    if (absl::Status status = discovery->StartWatching(); !status.ok()) return status;
+    auto watch = PathWatch::Create(loop,
+                                   {.path = options.path,
+                                    .settle_ns = options.settle_ns,
+                                    .settle_max_ns = options.settle_max_ns,
+                                    .recheck_ns = options.recheck_ns},
+                                   [raw = discovery.get()] { raw->Reload(); });
+    if (!watch.ok()) return watch.status();
+    discovery->watch_ = *std::move(watch);
   }
   absl::StatusOr<std::string> text = ReadText(options.path);
   if (!text.ok()) return text.status();
@@ -78,58 +75,7 @@ absl::StatusOr<std::unique_ptr<FileDiscovery>> FileDiscovery::Create(
   return discovery;
 }
 
-FileDiscovery::~FileDiscovery() {
-  if (inotify_.get() >= 0) loop_.Unwatch(inotify_.get(), *this);
-}
-
-absl::Status FileDiscovery::StartWatching() {
-  inotify_ = UniqueFd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  if (inotify_.get() < 0) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(options_.path, ": cannot watch: ", std::strerror(errno)));
-  }
-  if (!WatchDirectory()) return ReadError(options_.path, errno);
-  if (loop_.WatchReadable(inotify_.get(), *this) != Code::kOk) {
-    inotify_.Reset();
-    return absl::ResourceExhaustedError(absl::StrCat(options_.path, ": cannot watch"));
-  }
-  loop_.Arm(recheck_, options_.recheck_ns);
-  return absl::OkStatus();
-}
-
-bool FileDiscovery::WatchDirectory() {
-  const std::filesystem::path parent = std::filesystem::path(options_.path).parent_path();
-  const std::string directory = parent.empty() ? "." : parent.string();
-  // Watching a directory that is watched already gives the same number again.
-  const int watch =
-      inotify_add_watch(inotify_.get(), directory.c_str(), kDirectoryEvents | IN_ONLYDIR);
-  if (watch < 0) return false;
-  if (directory_watch_ >= 0 && directory_watch_ != watch) {
-    inotify_rm_watch(inotify_.get(), directory_watch_);
-  }
-  directory_watch_ = watch;
-  return true;
-}
-
-void FileDiscovery::OnReady(Ready) {
-  alignas(inotify_event) char buffer[kEventBufferBytes];
-  // What changed does not matter: a swapped link bears another name than the file. Reload()
-  // compares the bytes.
-  while (read(inotify_.get(), buffer, sizeof(buffer)) == static_cast<ssize_t>(sizeof(buffer))) {
-  }
-  const int64_t now_ns = loop_.now_ns();
-  if (!settle_.armed()) first_event_ns_ = now_ns;
-  const int64_t left_ns = first_event_ns_ + options_.settle_max_ns - now_ns;
-  loop_.Arm(settle_, std::max<int64_t>(0, std::min(options_.settle_ns, left_ns)));
-}
-
-void FileDiscovery::Recheck() {
-  loop_.Arm(recheck_, options_.recheck_ns);
-  Reload();
-}
-
 void FileDiscovery::Reload() {
-  if (inotify_) WatchDirectory();  // the path may lead to another directory by now
   absl::StatusOr<std::string> text = ReadText(options_.path);
   if (!text.ok()) return ReportUnusable(std::string(text.status().message()));
   if (*text == text_ && unusable_.empty()) return;

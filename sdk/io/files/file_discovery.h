@@ -10,9 +10,8 @@
 
 #include "absl/status/statusor.h"
 #include "weir/io/files/endpoints_file.h"
+#include "weir/io/files/path_watch.h"
 #include "weir/io/loop/event_loop.h"
-#include "weir/io/loop/timer.h"
-#include "weir/io/loop/unique_fd.h"
 
 namespace weir::io {
 
@@ -20,13 +19,10 @@ struct FileDiscoveryOptions {
   std::string path;         // YAML or JSON; see ParseEndpointsFile()
   bool watch_file = false;  // follow changes of the file
 
-  // A change is read once the directory was quiet for this long, at the latest after
-  // settle_max_ns, so that one edit is one reload.
-  int64_t settle_ns = 50'000'000;
-  int64_t settle_max_ns = 1'000'000'000;
-  // The file is also looked at this often, for file systems that report no changes (network
-  // mounts), links to files elsewhere, and directories that are replaced.
-  int64_t recheck_ns = 10'000'000'000;
+  // Of PathWatch.
+  int64_t settle_ns = PathWatchOptions().settle_ns;
+  int64_t settle_max_ns = PathWatchOptions().settle_max_ns;
+  int64_t recheck_ns = PathWatchOptions().recheck_ns;
 };
 
 // Learns of changes. Called on the loop's thread.
@@ -43,10 +39,9 @@ class FileDiscoverySink {
   ~FileDiscoverySink() = default;
 };
 
-// Reads an endpoints file and watches its directory (inotify), so that writes in place, atomic
-// renames and the link swap of a mounted ConfigMap are all seen. All members belong to the thread
-// of the loop.
-class FileDiscovery final : private EventHandler {
+// Reads an endpoints file and reads it again when it changes (PathWatch). All members belong to the
+// thread of the loop.
+class FileDiscovery final {
  public:
   // Loads the file and begins to watch it if asked to. The first endpoints are in current(), not
   // reported to `sink`. Borrowed: `loop` and `sink`, for the life of the discovery.
@@ -56,7 +51,6 @@ class FileDiscovery final : private EventHandler {
   static absl::StatusOr<std::unique_ptr<FileDiscovery>> Create(EventLoop& loop,
                                                                const FileDiscoveryOptions& options,
                                                                FileDiscoverySink& sink);
-  ~FileDiscovery();
   FileDiscovery(const FileDiscovery&) = delete;
   FileDiscovery& operator=(const FileDiscovery&) = delete;
 
@@ -70,14 +64,9 @@ class FileDiscovery final : private EventHandler {
   void Reload();
 
  private:
-  FileDiscovery(EventLoop& loop, const FileDiscoveryOptions& options, FileDiscoverySink& sink);
-  void OnReady(Ready ready) override;
-  absl::Status StartWatching();
-  bool WatchDirectory();
-  void Recheck();
+  FileDiscovery(const FileDiscoveryOptions& options, FileDiscoverySink& sink);
   void ReportUnusable(std::string reason);
 
-  EventLoop& loop_;
   const FileDiscoveryOptions options_;
   FileDiscoverySink& sink_;
   EndpointsFile current_;
@@ -85,11 +74,7 @@ class FileDiscovery final : private EventHandler {
   std::string unusable_;  // the reason reported last; empty while the file is usable
   uint64_t reload_count_ = 0;
   uint64_t unusable_count_ = 0;
-  UniqueFd inotify_;
-  int directory_watch_ = -1;
-  int64_t first_event_ns_ = 0;  // of the changes that settle now
-  Timer settle_ = Timer::Calling<&FileDiscovery::Reload>(*this);
-  Timer recheck_ = Timer::Calling<&FileDiscovery::Recheck>(*this);
+  std::unique_ptr<PathWatch> watch_;
 };
 
 }  // namespace weir::io

@@ -87,6 +87,18 @@ absl::Status UseAuthorities(SSL_CTX* context, const std::string& ca_file) {
   return absl::OkStatus();
 }
 
+// Versions and ciphers of a server.
+absl::Status UseRules(SSL_CTX* context, const TlsServerOptions& options) {
+  static constexpr int kVersions[] = {TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION, TLS1_3_VERSION};
+  SSL_CTX_set_min_proto_version(context, kVersions[static_cast<size_t>(options.version_min)]);
+  // Versions below 1.2 sign with SHA-1, which higher levels refuse.
+  if (options.version_min < TlsVersion::k12) SSL_CTX_set_security_level(context, 0);
+  if (!options.ciphers.empty() && SSL_CTX_set_cipher_list(context, options.ciphers.c_str()) != 1) {
+    return FileError("ciphers " + options.ciphers, "names that OpenSSL knows");
+  }
+  return absl::OkStatus();
+}
+
 int SelectAlpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
                unsigned in_size, void* argument) {
   const std::string& ours = *static_cast<const std::string*>(argument);
@@ -179,6 +191,9 @@ absl::StatusOr<SSL_CTX*> TlsContext::Build() const {
   if (context == nullptr) return absl::ResourceExhaustedError("TLS: no memory for a context");
   SSL_CTX* raw = context.get();
   SSL_CTX_set_min_proto_version(raw, TLS1_2_VERSION);
+  if (is_server_) {
+    if (absl::Status status = UseRules(raw, server_); !status.ok()) return status;
+  }
   SSL_CTX_set_options(raw, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                             SSL_MODE_RELEASE_BUFFERS);

@@ -16,11 +16,16 @@ struct ssl_ctx_st;
 
 namespace weir::io {
 
+enum class TlsVersion { k10, k11, k12, k13 };
+
 struct TlsServerOptions {
   std::string cert_file;       // PEM, with its chain; both files empty: a self-signed one is made
   std::string key_file;        // PEM
   std::string client_ca_file;  // PEM; if set, clients must show a certificate signed by it
   std::vector<std::string> alpn = {"http/1.1"};  // in order of preference
+  TlsVersion version_min = TlsVersion::k12;
+  // OpenSSL's names for versions up to 1.2, joined by ':'; empty: OpenSSL's choice.
+  std::string ciphers;
 };
 
 struct TlsClientOptions {
@@ -31,7 +36,7 @@ struct TlsClientOptions {
   std::vector<std::string> alpn = {"http/1.1"};
 };
 
-// Keys and rules for one side of TLS connections (1.2 and 1.3). Safe for concurrent use by many
+// Keys and rules for one side of TLS connections. Safe for concurrent use by many
 // threads without external locking. Streams keep what they need and may outlive it.
 class TlsContext {
  public:

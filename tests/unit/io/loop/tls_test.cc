@@ -201,6 +201,22 @@ TEST(Tls, ErrorsNameTheFile) {
   EXPECT_FALSE(TlsContext::Client({.alpn = {""}}).ok());
 }
 
+TEST(Tls, VersionsAndCiphersAreTheServersToChoose) {
+  const auto client = Trusting();
+  for (const TlsVersion version :
+       {TlsVersion::k10, TlsVersion::k11, TlsVersion::k12, TlsVersion::k13}) {
+    const auto server =
+        TlsContext::Server({.version_min = version, .ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256"});
+    ASSERT_TRUE(server.ok()) << server.status();
+    Ends ends = Connect(*client, **server, "localhost");
+    Pump pump;
+    EXPECT_TRUE(pump.Move(ends.client, ends.server, "hello"));
+  }
+  const auto unknown = TlsContext::Server({.ciphers = "NO-SUCH-CIPHER"});
+  EXPECT_EQ(unknown.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(unknown.status().message().find("NO-SUCH-CIPHER"), std::string_view::npos);
+}
+
 TEST(Tls, ReloadTakesNewFilesAndKeepsTheOldOnesOnError) {
   const Files old_files;
   const Files new_files;
