@@ -61,7 +61,9 @@ ModeOverride ExtProcStream::ResponseOverride() const {
   result.request_body = request_mode_;
   result.response_body = BodyMode::kNone;
   result.request_trailers = streamed_request() ? HeaderMode::kSend : HeaderMode::kDefault;
-  result.response_trailers = HeaderMode::kSkip;
+  // A proxy drops a stream of which it expects nothing more; trailers keep it until the response
+  // ends, which is when the request stops to count as in flight.
+  result.response_trailers = HeaderMode::kSend;
   return result;
 }
 
