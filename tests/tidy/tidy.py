@@ -29,7 +29,7 @@ LAYERS = {
 }
 ROOMS = {
     "loop": set(), "http": {"loop"}, "files": {"loop"}, "relay": {"loop", "http"}, "scrape": {"loop", "http"},
-    "ext_proc": {"loop", "grpc_server"},
+    "grpc_server": {"loop"}, "ext_proc": {"loop", "grpc_server"},
     "fleet": {"loop", "scrape", "files", "metrics"}, "metrics": {"loop", "ext_proc"}, "admin": {"loop", "http"},
 }
 # Third-party includes of the core, by file; everything else is public Abseil.

@@ -31,7 +31,7 @@ struct GrpcServerOptions {
   // Affects behaviour. More of anything than its limit is answered with RESOURCE_EXHAUSTED unless
   // another answer is named.
   uint32_t message_bytes_max = kGrpcMessageBytesMax;    // received, also after decompression
-  uint32_t metadata_bytes_max = kGrpcMetadataBytesMax;  // of one call, 32 per header added; 431
+  uint32_t metadata_bytes_max = kGrpcMetadataBytesMax;  // of one call, 32 per header added
   uint32_t calls_per_connection_max = kGrpcCallsPerConnectionMax;  // REFUSED_STREAM beyond
   uint32_t calls_max = kGrpcCallsMax;                              // REFUSED_STREAM beyond
   uint32_t connections_max = kGrpcConnectionsMax;                  // closed at once beyond
@@ -85,7 +85,8 @@ class GrpcServer final : public AcceptHandler {
   void Accept(Stream client, const SocketAddress& peer);
 
   // Sends GOAWAY, refuses calls that come after it has been seen, and closes each connection when
-  // its last call ends; what is open after `deadline_ns` is cut off (0: at once, negative: never).
+  // its last call ends; what is open after `deadline_ns` is cut off (0: by the loop's next timer,
+  // negative: never).
   // Close the listeners first. A later call may only bring the deadline forward. [control]
   void Drain(int64_t deadline_ns);
   bool draining() const noexcept;

@@ -41,20 +41,24 @@ struct HealthOptions {
   uint32_t watches_max = kHealthWatchesMax;
 };
 
-// Belongs to the thread of its server.
+// Belongs to the thread of its servers.
 class HealthService {
  public:
-  // Registers its three methods with `server`. Borrowed: both; destroy the server first.
-  HealthService(GrpcServer& server, HealthSource& source, const HealthOptions& options = {});
+  // Borrowed: `source`. Destroy the servers first.
+  explicit HealthService(HealthSource& source, const HealthOptions& options = {});
   ~HealthService();
   HealthService(const HealthService&) = delete;
   HealthService& operator=(const HealthService&) = delete;
 
+  // Serves the three methods on `server`, one of perhaps several of this thread.
+  // Errors: those of GrpcServer::Register().  [control]
+  Code Register(GrpcServer& server);
+
   // Asks the source for each watched service again and tells the watchers of those that changed.
   // Call it after a change, or now and then. [serial]
   void Update();
-  // Ends all watches with UNAVAILABLE: they would keep a draining server open. Call it with
-  // GrpcServer::Drain(). [control]
+  // Ends all watches with UNAVAILABLE, and new ones at once: they would keep a draining server
+  // open. Call it with GrpcServer::Drain(). [control]
   void EndWatches();
   uint32_t watch_count() const noexcept;
 

@@ -70,13 +70,14 @@ uint32_t EventLoop::RunOnce(int64_t timeout_ns) {
   uint32_t served = ServeEvents(count);
   served += RunPosted();
   served += wheel_.Advance(now_ns_);
+  served += RunTurnEnd();
   serving_ = false;
   Bury();
   return served;
 }
 
 int EventLoop::WaitMs(int64_t timeout_ns) noexcept {
-  if (stop_.load(std::memory_order_relaxed)) return 0;
+  if (stop_.load(std::memory_order_relaxed) || !turn_end_.empty()) return 0;
   const int64_t timer_ns = wheel_.NextDelay(clock_->now_ns());
   int64_t wait_ns = timeout_ns;
   if (timer_ns >= 0 && (wait_ns < 0 || timer_ns < wait_ns)) wait_ns = timer_ns;
@@ -116,6 +117,18 @@ uint32_t EventLoop::RunPosted() {
     task->Run();
     ++served;
     task = std::move(task->next_);
+  }
+  return served;
+}
+
+uint32_t EventLoop::RunTurnEnd() {
+  // Those that ask again belong to the next turn.
+  IntrusiveList<TurnEndTask> due;
+  due.TakeAll(turn_end_);
+  uint32_t served = 0;
+  while (TurnEndTask* task = due.PopFront()) {
+    ++served;
+    task->function_(task->argument_);
   }
   return served;
 }

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "weir/clock.h"
 #include "weir/io/loop/buffer_pool.h"
+#include "weir/io/loop/intrusive_list.h"
 #include "weir/io/loop/timer.h"
 #include "weir/io/loop/unique_fd.h"
 #include "weir/status.h"
@@ -54,6 +55,30 @@ class Retirable {
   Retirable* next_retired_ = nullptr;
 };
 
+// A call to a member function once the current turn has served everything else: for work that many
+// events of a turn share, such as one write for all that they produced. Lives in its owner;
+// destroying it takes it back. Belongs to the thread of its loop.
+class TurnEndTask : private ListNode {
+ public:
+  // As Timer::Calling(). Borrowed: `owner`, as long as the task waits.
+  template <auto kMethod, typename Owner>
+  static TurnEndTask Calling(Owner& owner) noexcept {
+    return TurnEndTask([](void* self) { (static_cast<Owner*>(self)->*kMethod)(); }, &owner);
+  }
+  TurnEndTask(void (*function)(void*), void* argument) noexcept
+      : function_(function), argument_(argument) {}
+
+  bool waiting() const noexcept { return linked(); }
+  // Does nothing if it does not wait. [hot, serial]
+  void Cancel() noexcept { Unlink(); }
+
+ private:
+  friend class EventLoop;
+  friend class IntrusiveList<TurnEndTask>;
+  void (*function_)(void*);
+  void* argument_;
+};
+
 // A call handed to a loop by another thread.
 class PostedTask {
  public:
@@ -87,8 +112,8 @@ class EventLoop {
   // Serves events until Stop(). A Stop() that came earlier makes it return after one turn.
   void Run();
   // One turn: waits at most `timeout_ns` (0: not at all, negative: without limit) and no longer
-  // than until the next timer, then serves events, posted tasks, due timers, and destroys what was
-  // retired. Returns how many events, tasks and timers were served.
+  // than until the next timer, then serves events, posted tasks, due timers, turn-end tasks, and
+  // destroys what was retired. Returns how many events, tasks and timers were served.
   uint32_t RunOnce(int64_t timeout_ns);
   // Makes Run() return after its current turn. [concurrent]
   void Stop() noexcept;
@@ -110,6 +135,12 @@ class EventLoop {
 
   // (Re)arms `timer` to fire `delay_ns` after now_ns(), rounded up to milliseconds. [hot, serial]
   void Arm(Timer& timer, int64_t delay_ns) noexcept { wheel_.Arm(timer, now_ns() + delay_ns); }
+
+  // Runs `task` once at the end of this turn, or of the next one if turn-end tasks already run or
+  // no turn is under way; that turn does not wait. Does nothing if it waits already. [hot, serial]
+  void AtTurnEnd(TurnEndTask& task) noexcept {
+    if (!task.waiting()) turn_end_.PushBack(task);
+  }
 
   // Runs `task` on the loop's thread, tasks of one thread in order.
   // Errors: kResourceExhausted when posted_tasks_max tasks wait; the task is then destroyed.
@@ -147,6 +178,7 @@ class EventLoop {
   int WaitMs(int64_t timeout_ns) noexcept;
   uint32_t ServeEvents(int count);
   uint32_t RunPosted();
+  uint32_t RunTurnEnd();
   void Wake() noexcept;
   void Forget(EventHandler& handler) noexcept;
   void Bury() noexcept;
@@ -157,6 +189,7 @@ class EventLoop {
   UniqueFd epoll_;
   UniqueFd wake_;
   TimerWheel wheel_;
+  IntrusiveList<TurnEndTask> turn_end_;
   BufferPool buffers_;
   std::array<epoll_event, kEventsPerBatchMax> batch_;
   uint32_t batch_next_ = 0;

@@ -1,7 +1,5 @@
 #include "weir/io/loop/stream.h"
 
-#include <sys/uio.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -41,6 +39,28 @@ IoResult Stream::TryWrite(std::string_view first, std::string_view second) noexc
   if (moved < 0) return Failed();
   const size_t bytes = static_cast<size_t>(moved);
   return {.bytes = bytes, .drained = bytes < first.size() + second.size()};
+}
+
+IoResult Stream::TryWrite(std::span<const iovec> pieces) noexcept {
+  if (kind_ != Kind::kPlain) {
+    IoResult all;
+    for (const iovec& piece : pieces) {
+      const std::string_view bytes(static_cast<const char*>(piece.iov_base), piece.iov_len);
+      const IoResult one = TryWriteOther(bytes, {});
+      if (!one.ok()) return all.bytes == 0 ? one : all;
+      all.bytes += one.bytes;
+      if (one.bytes < bytes.size()) return all;
+    }
+    return all;
+  }
+  msghdr message = {};
+  message.msg_iov = const_cast<iovec*>(pieces.data());
+  message.msg_iovlen = pieces.size();
+  const ssize_t moved = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+  if (moved < 0) return Failed();
+  size_t asked = 0;
+  for (const iovec& piece : pieces) asked += piece.iov_len;
+  return {.bytes = static_cast<size_t>(moved), .drained = static_cast<size_t>(moved) < asked};
 }
 
 IoResult Stream::TryReadOther(std::span<char> out) noexcept {

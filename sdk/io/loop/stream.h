@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -16,6 +17,8 @@
 #include "weir/io/loop/unique_fd.h"
 
 namespace weir::io {
+
+inline constexpr uint32_t kWritePiecesMax = 256;  // of one gathered write
 
 enum class IoStatus : uint8_t {
   kOk = 0,
@@ -73,6 +76,10 @@ class Stream {
   }
   // The same for two pieces in a row, with one call to the kernel. [hot, serial]
   IoResult TryWrite(std::string_view first, std::string_view second) noexcept;
+
+  // The same for many pieces, at most kWritePiecesMax of them; TLS takes one piece at a time.
+  // [hot, serial]
+  IoResult TryWrite(std::span<const iovec> pieces) noexcept;
 
   // Events for which pending reads and writes must be tried, given what the socket reports.
   // [hot, serial]
