@@ -85,7 +85,7 @@ class ExtProcCore {
   Random random;
   Intake intake;
   BufferPool buffers;
-  ResponseWriter writer;
+  AnswerWriter writer;
   // Of the message that is being worked on; nothing in here outlives the call.
   Request request;
   IntakeResult intake_result;

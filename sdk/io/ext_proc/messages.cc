@@ -225,8 +225,8 @@ MetadataValue FindMetadata(std::string_view metadata, std::string_view name_spac
   return ReadMetadataValue(found);
 }
 
-void ResponseWriter::PrependHeaderMutation(uint32_t field, std::span<const HeaderChange> set,
-                                           std::span<const std::string_view> remove) {
+void AnswerWriter::PrependHeaderMutation(uint32_t field, std::span<const HeaderChange> set,
+                                         std::span<const std::string_view> remove) {
   if (set.empty() && remove.empty()) return;
   const size_t mutation = writer_.size_bytes();
   for (size_t i = remove.size(); i-- > 0;)
@@ -243,12 +243,12 @@ void ResponseWriter::PrependHeaderMutation(uint32_t field, std::span<const Heade
   writer_.PrependHeader(field, mutation);
 }
 
-void ResponseWriter::PrependChanges(const CommonChanges& changes) {
+void AnswerWriter::PrependChanges(const CommonChanges& changes) {
   if (changes.clear_route_cache) writer_.PrependNumber(common::kClearRouteCache, 1);
   PrependHeaderMutation(common::kHeaderMutation, changes.set, changes.remove);
 }
 
-void ResponseWriter::PrependEntry(const MetadataEntry& entry) {
+void AnswerWriter::PrependEntry(const MetadataEntry& entry) {
   const size_t field = writer_.size_bytes();
   if (entry.kind == MetadataEntry::Kind::kString) {
     writer_.PrependBytes(value::kString, entry.text);
@@ -270,7 +270,7 @@ void ResponseWriter::PrependEntry(const MetadataEntry& entry) {
   writer_.PrependHeader(kFirst, field);
 }
 
-void ResponseWriter::PrependMetadata(std::span<const MetadataEntry> metadata) {
+void AnswerWriter::PrependMetadata(std::span<const MetadataEntry> metadata) {
   if (metadata.empty()) return;
   const size_t whole = writer_.size_bytes();
   for (size_t end = metadata.size(); end > 0;) {
@@ -286,7 +286,7 @@ void ResponseWriter::PrependMetadata(std::span<const MetadataEntry> metadata) {
   writer_.PrependHeader(response::kDynamicMetadata, whole);
 }
 
-void ResponseWriter::PrependMode(const ModeOverride& modes) {
+void AnswerWriter::PrependMode(const ModeOverride& modes) {
   const size_t whole = writer_.size_bytes();
   const auto put = [this](uint32_t field, auto number) {
     if (number != decltype(number){}) writer_.PrependNumber(field, static_cast<uint64_t>(number));
@@ -299,9 +299,9 @@ void ResponseWriter::PrependMode(const ModeOverride& modes) {
   writer_.PrependHeader(response::kModeOverride, whole);
 }
 
-std::string_view ResponseWriter::Headers(ExtProcPhase phase, const CommonChanges& changes,
-                                         std::span<const MetadataEntry> metadata,
-                                         const ModeOverride* mode_override_or_null) {
+std::string_view AnswerWriter::Headers(ExtProcPhase phase, const CommonChanges& changes,
+                                       std::span<const MetadataEntry> metadata,
+                                       const ModeOverride* mode_override_or_null) {
   writer_.Clear();
   if (mode_override_or_null != nullptr) PrependMode(*mode_override_or_null);
   PrependMetadata(metadata);
@@ -312,7 +312,7 @@ std::string_view ResponseWriter::Headers(ExtProcPhase phase, const CommonChanges
   return Done();
 }
 
-std::string_view ResponseWriter::BodyHead(ExtProcPhase phase, const BodyAnswerFields& fields) {
+std::string_view AnswerWriter::BodyHead(ExtProcPhase phase, const BodyAnswerFields& fields) {
   // The body's bytes end the message, so everything else is written before them.
   writer_.Clear();
   uint64_t after = fields.body_bytes;
@@ -343,14 +343,14 @@ std::string_view ResponseWriter::BodyHead(ExtProcPhase phase, const BodyAnswerFi
   return Done();
 }
 
-std::string_view ResponseWriter::Trailers(ExtProcPhase phase) {
+std::string_view AnswerWriter::Trailers(ExtProcPhase phase) {
   writer_.Clear();
   writer_.PrependHeader(AnswerField(phase), 0);
   return Done();
 }
 
-std::string_view ResponseWriter::Immediate(uint32_t code, std::span<const HeaderChange> set,
-                                           std::string_view body) {
+std::string_view AnswerWriter::Immediate(uint32_t code, std::span<const HeaderChange> set,
+                                         std::string_view body) {
   writer_.Clear();
   if (!body.empty()) writer_.PrependBytes(immediate::kBody, body);
   PrependHeaderMutation(immediate::kHeaders, set, {});

@@ -1,6 +1,6 @@
 // weir/io/ext_proc/messages.h: the messages of envoy.service.ext_proc.v3 as far as an endpoint
 // picker needs them, read in place and written without objects. Start at ReadProcessingRequest and
-// ResponseWriter. The same subset as .proto files: proto/.
+// AnswerWriter. The same subset as .proto files: proto/.
 #pragma once
 
 #include <cstdint>
@@ -135,7 +135,7 @@ struct BodyAnswerFields {
 // an empty one means that it would be larger than kWireWriterBytesMax. Entries of *metadata* with
 // one namespace must stand together. set_headers carry raw_value and OVERWRITE_IF_EXISTS_OR_ADD.
 // Serial; allocates only to grow its memory. [hot]
-class ResponseWriter {
+class AnswerWriter {
  public:
   // phase: kRequestHeaders or kResponseHeaders.
   std::string_view Headers(ExtProcPhase phase, const CommonChanges& changes,

@@ -242,8 +242,8 @@ TEST(FindMetadata, TreatsMalformedAsAbsent) {
   EXPECT_FALSE(ForEachInList("\x0A\x7F", [](const MetadataValue&) {}));
 }
 
-TEST(ResponseWriter, WritesHeadersAnswers) {
-  ResponseWriter writer;
+TEST(AnswerWriter, WritesHeadersAnswers) {
+  AnswerWriter writer;
   const HeaderChange set[] = {{"a", "1"}, {"b", std::string_view("\0\xFF", 2)}};
   const std::string_view remove[] = {"x", "y"};
   const NamedNumber numbers[] = {{"10.0.0.1:80", 1.5}, {"[::1]:80", 0}};
@@ -272,8 +272,8 @@ TEST(ResponseWriter, WritesHeadersAnswers) {
                   {"mode_override", {{"2", 1}, {"3", 4}, {"5", 1}, {"6", 2}}}}));
 }
 
-TEST(ResponseWriter, WritesBodyAnswers) {
-  ResponseWriter writer;
+TEST(AnswerWriter, WritesBodyAnswers) {
+  AnswerWriter writer;
   const auto whole = [&](ExtProcPhase phase, BodyAnswerFields fields, const std::string& body) {
     fields.body_bytes = body.size();
     return DecodeAnswer(std::string(writer.BodyHead(phase, fields)) + body);
@@ -300,8 +300,8 @@ TEST(ResponseWriter, WritesBodyAnswers) {
                       "dynamic_metadata": {"n": {"k": "v"}}})"));
 }
 
-TEST(ResponseWriter, WritesTrailersAndImmediateAnswers) {
-  ResponseWriter writer;
+TEST(AnswerWriter, WritesTrailersAndImmediateAnswers) {
+  AnswerWriter writer;
   EXPECT_EQ(DecodeAnswer(writer.Trailers(ExtProcPhase::kRequestTrailers)),
             Json({{"request_trailers", Json::object()}}));
   const HeaderChange set[] = {{"r", "s"}};
