@@ -1,5 +1,6 @@
 #include "kit.h"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -35,7 +36,10 @@ KitPool::KitPool(const std::vector<KitEndpoint>& endpoints)
       block_tokens_(ColumnOf(endpoints, &KitEndpoint::kv_block_tokens)),
       block_count_(ColumnOf(endpoints, &KitEndpoint::kv_block_count)),
       kv_used_(ColumnOf(endpoints, &KitEndpoint::kv_used_ratio)),
-      no_labels_(endpoints.size(), WEIR_LABEL_ABSENT) {
+      no_labels_(endpoints.size(), WEIR_LABEL_ABSENT),
+      active_(ColumnOf(endpoints, &KitEndpoint::active_adapters)),
+      waiting_for_(ColumnOf(endpoints, &KitEndpoint::waiting_adapters)),
+      adapters_max_(ColumnOf(endpoints, &KitEndpoint::adapters_max)) {
   const auto count = static_cast<uint32_t>(endpoints.size());
   for (uint32_t i = 0; i < count; ++i) {
     slots_.push_back(i);
@@ -73,6 +77,19 @@ const uint32_t* KitPool::Labels(std::string_view key) const {
 uint32_t KitPool::Intern(std::string_view value) const {
   const auto found = values_.find(value);
   return found == values_.end() ? WEIR_LABEL_UNKNOWN : found->second;
+}
+
+void KitPool::Adapters(std::string_view name, weir_adapter* out) const {
+  const auto holds = [name](const std::vector<std::string>& names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for (size_t i = 0; i < active_.size(); ++i) {
+    const uint32_t state = holds(active_[i])        ? WEIR_ADAPTER_ACTIVE
+                           : holds(waiting_for_[i]) ? WEIR_ADAPTER_WAITING
+                                                    : WEIR_ADAPTER_ABSENT;
+    out[i] = {state, static_cast<uint32_t>(active_[i].size() + waiting_for_[i].size()),
+              adapters_max_[i], 0};
+  }
 }
 
 KitRequestView::KitRequestView(KitRequest request) : request_(std::move(request)) {
@@ -231,6 +248,12 @@ struct KitSlots {
   static uint32_t Intern(const weir_call* call, weir_str value) {
     return Of(call).pool_->Intern(View(value));
   }
+  static const weir_adapter* Adapters(const weir_call* call, const weir_batch* batch,
+                                      weir_str name) {
+    auto* column = static_cast<weir_adapter*>(Allocate(call, batch->count * sizeof(weir_adapter)));
+    if (column != nullptr) Of(call).pool_->Adapters(View(name), column);
+    return column;
+  }
   static weir_code SetTokens(const weir_call* call, uint64_t prompt, const uint32_t* tokens,
                              uint64_t token_count) {
     KitRequestView& request = *Of(call).request_;
@@ -259,7 +282,8 @@ struct KitSlots {
             Labels,
             Intern,
             SetTokens,
-            Add};
+            Add,
+            Adapters};
   }
 };
 

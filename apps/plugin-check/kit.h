@@ -34,6 +34,8 @@ struct KitEndpoint {
   uint32_t sample_age_ms = 0;
   uint32_t kv_block_tokens = 0;
   uint32_t kv_block_count = 0;
+  std::vector<std::string> active_adapters, waiting_adapters;
+  uint32_t adapters_max = 0;
 };
 
 // Endpoints as a batch. Slots are the indices. Movable; pointers into it live as long as it does.
@@ -48,6 +50,8 @@ class KitPool {
   // What the labels and intern slots answer.
   const uint32_t* Labels(std::string_view key) const;
   uint32_t Intern(std::string_view value) const;
+  // What the adapters slot answers, into `out`, one element per endpoint.
+  void Adapters(std::string_view name, weir_adapter* out) const;
 
  private:
   std::vector<std::string> names_, addresses_;
@@ -57,6 +61,8 @@ class KitPool {
   std::map<std::string, std::vector<uint32_t>, std::less<>> labels_;
   std::map<std::string, uint32_t, std::less<>> values_;
   std::vector<uint32_t> no_labels_;
+  std::vector<std::vector<std::string>> active_, waiting_for_;
+  std::vector<uint32_t> adapters_max_;
   std::vector<const void*> columns_;
   weir_batch batch_ = {};
 };

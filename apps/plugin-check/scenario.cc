@@ -43,6 +43,9 @@ KitEndpoint RandomEndpoint(uint32_t index, Columns columns, SeededRandom& random
     endpoint.sample_age_ms = static_cast<uint32_t>(random.Below(2000));
     endpoint.kv_block_tokens = 16;
     endpoint.kv_block_count = 10000;
+    if (random.Chance(2)) endpoint.active_adapters = {"m"};
+    if (random.Chance(4)) endpoint.waiting_adapters = {"m", "other"};
+    endpoint.adapters_max = static_cast<uint32_t>(random.Below(4));
     return endpoint;
   }
   const auto extreme = [&] { return random.Chance(2) ? kMost : 0u; };

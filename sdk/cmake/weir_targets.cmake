@@ -37,15 +37,20 @@ function(weir_builtin folder)
   set_property(GLOBAL APPEND PROPERTY WEIR_BUILTINS ${symbol})
 endfunction()
 
-# weir_configured(<kind>/<type-name>): a YAML type that runs outside the engine; it is only a schema here.
+# weir_configured(<kind>/<type-name> [ALPHA]): a YAML type that runs outside the engine; it is only a schema here.
 function(weir_configured folder)
+  cmake_parse_arguments(arg "ALPHA" "" "" ${ARGN})
+  set(stability WEIR_STABILITY_BETA)
+  if(arg_ALPHA)
+    set(stability WEIR_STABILITY_ALPHA)
+  endif()
   get_filename_component(type ${folder} NAME)
   get_filename_component(kind ${folder} DIRECTORY)
   set(schema_file "${PROJECT_SOURCE_DIR}/plugins/${folder}/params.schema.json")
   file(READ "${schema_file}" schema)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${schema_file}")
   set_property(GLOBAL APPEND_STRING PROPERTY WEIR_CONFIGURED
-    "    {\"${kind}\", \"${type}\", R\"schema(${schema})schema\"},\n")
+    "    {\"${kind}\", \"${type}\", ${stability}, R\"schema(${schema})schema\"},\n")
 endfunction()
 
 # weir_write_builtins(): writes the list of built-ins, after the last weir_builtin().

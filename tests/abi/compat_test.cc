@@ -102,6 +102,16 @@ TEST_F(CompatTest, AnOldHostRunsANewPlugin) {
   EXPECT_THAT(score_, ElementsAre(0.5, 0.5, 0.5));
 }
 
+TEST_F(CompatTest, AHostOf10HasNoAdapters) {
+  weir_host host = *host_.table();
+  host.struct_size = offsetof(weir_host, adapters);
+  weir_call call = *host_.Begin(pool_, request_);
+  call.host = &host;
+  EXPECT_FALSE(weir::plugin::Batch(&call, &pool_.batch()).adapters("m"));
+  host.struct_size = sizeof(host);
+  EXPECT_TRUE(WEIR_HAS(weir_host, &host, adapters));
+}
+
 TEST_F(CompatTest, ANewHostGivesANewPluginWhatItKnows) {
   EXPECT_EQ(ScoreNext(nullptr, NextCallOf(*host_.Begin(pool_, request_)), &request_.raw(),
                       NextBatchOf(pool_.batch()), score_.data()),

@@ -1,4 +1,4 @@
-/* layout.h: the frozen layout of ABI 1.0. A line that fails here means that an old plugin would
+/* layout.h: the frozen layout of ABI 1.1. A line that fails here means that an old plugin would
  * read the wrong bytes: append at the end of a struct instead, and add a line. 64-bit targets. */
 #pragma once
 
@@ -14,7 +14,7 @@
 
 WEIR_ASSERT(WEIR_ABI_MAJOR == 1);
 /* A new minor adds lines below and changes this number. */
-WEIR_ASSERT(WEIR_ABI_MINOR == 0);
+WEIR_ASSERT(WEIR_ABI_MINOR == 1);
 
 /* Frozen: never another size. */
 WEIR_SIZE(weir_code, 4);
@@ -39,6 +39,10 @@ WEIR_AT(weir_prefix_match, block_tokens, 8);
 WEIR_SIZE(weir_in_flight_load, 16);
 WEIR_AT(weir_in_flight_load, requests, 0);
 WEIR_AT(weir_in_flight_load, tokens, 8);
+WEIR_SIZE(weir_adapter, 16);
+WEIR_AT(weir_adapter, state, 0);
+WEIR_AT(weir_adapter, used, 4);
+WEIR_AT(weir_adapter, adapters_max, 8);
 
 /* Growable: members stay where they are; sizes are those of 1.0 or more. */
 
@@ -99,6 +103,7 @@ WEIR_AT(weir_host, labels, 88);
 WEIR_AT(weir_host, intern, 96);
 WEIR_AT(weir_host, set_tokens, 104);
 WEIR_AT(weir_host, count, 112);
+WEIR_AT(weir_host, adapters, 120); /* since 1.1 */
 
 WEIR_ASSERT(sizeof(weir_call) >= 24);
 WEIR_AT(weir_call, struct_size, 0);

@@ -250,6 +250,13 @@ class ApproxPrefixCacheProducer {
 }  // namespace
 
 WEIR_PLUGIN(module) {
+  // An endpoint that is a cluster holds prefixes like one that is a server.
+  module.AddProducer<ApproxPrefixCacheProducer>("multicluster-approx-prefix-cache-producer")
+      .Schema(kParamsSchema)
+      .Alpha()
+      .Writes(weir::plugin::kPrefixMatch)
+      .Reads(weir::plugin::kTokenizedPrompt)
+      .ReadsLoad(WEIR_LOAD_KV_BLOCKS);
   module.AddProducer<ApproxPrefixCacheProducer>("approx-prefix-cache-producer")
       .Schema(kParamsSchema)
       .Beta()

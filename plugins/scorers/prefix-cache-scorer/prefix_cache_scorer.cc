@@ -55,6 +55,12 @@ class PrefixCacheScorer {
 }  // namespace
 
 WEIR_PLUGIN(module) {
+  // An endpoint that is a cluster holds prefixes like one that is a server.
+  module.AddScorer<PrefixCacheScorer>("multicluster-prefix-cache-scorer")
+      .Schema(kParamsSchema)
+      .Alpha()
+      .Reads(weir::plugin::kPrefixMatch, "prefixMatchInfoProducerName")
+      .ReadsLoad(0);
   module.AddScorer<PrefixCacheScorer>("prefix-cache-scorer")
       .Schema(kParamsSchema)
       .Beta()

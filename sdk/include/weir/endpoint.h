@@ -9,11 +9,27 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "weir/limits.h"
 #include "weir/status.h"
 
 namespace weir {
+
+// LoRA adapters of a model server. Of each list the first kAdaptersPerEndpointMax count, without
+// names that are empty or longer than kNameBytesMax.
+struct EndpointAdapters {
+  std::vector<std::string> active;   // loaded, requests use them now
+  std::vector<std::string> waiting;  // that requests wait for
+  uint32_t adapters_max = 0;         // how many fit at once
+  friend bool operator==(const EndpointAdapters&, const EndpointAdapters&) = default;
+};
+
+// A scraped value that is none of the load columns.
+struct AttributeValue {
+  uint32_t attribute = 0;  // index into RouterNeeds::attributes; others are ignored
+  double value = 0;
+};
 
 // What a model server reports about its load. A field that is absent keeps its last value.
 struct EndpointMetrics {
@@ -22,6 +38,8 @@ struct EndpointMetrics {
   std::optional<double> kv_used_ratio;       // 0..1 of the KV cache
   std::optional<uint32_t> kv_block_tokens;   // tokens per KV block
   std::optional<uint32_t> kv_block_count;    // blocks of the KV cache
+  std::optional<EndpointAdapters> adapters = {};
+  std::vector<AttributeValue> attributes = {};
 };
 
 // A model server, as discovery knows it.
@@ -65,6 +83,9 @@ class PoolSnapshot {
   virtual std::span<const float> kv_used_ratio() const noexcept = 0;
   virtual std::span<const uint32_t> kv_block_tokens() const noexcept = 0;
   virtual std::span<const uint32_t> kv_block_count() const noexcept = 0;
+  virtual const EndpointAdapters& adapters(uint32_t index) const noexcept = 0;
+  // A column of RouterNeeds::attributes, NaN where the server never reported.
+  virtual std::span<const double> attribute(uint32_t attribute) const noexcept = 0;
   // Injected time of the last sample, INT64_MIN if there was none.
   virtual std::span<const int64_t> sample_time_ns() const noexcept = 0;
 };

@@ -10,18 +10,19 @@ namespace weir {
 inline constexpr uint32_t kEndpointsMax = 4096;
 static_assert(kEndpointsMax % 64 == 0);
 
-inline constexpr uint32_t kProfilesMax = 16;           // scheduling profiles of one pipeline
-inline constexpr uint32_t kPluginsMax = 256;           // plugin instances of one pipeline
-inline constexpr uint32_t kPluginsPerProfileMax = 64;  // filters and scorers of one profile
-inline constexpr uint32_t kTargetsMax = 16;            // primary and fallbacks of one decision
-inline constexpr uint32_t kAttributesMax = 128;        // attribute columns of one pipeline
-inline constexpr uint32_t kLabelsPerEndpointMax = 64;  // labels of one endpoint
-inline constexpr uint32_t kLabelKeysMax = 1024;        // distinct label keys of one pool
-inline constexpr uint32_t kNameBytesMax = 512;         // endpoint name, label key or value, address
-inline constexpr uint32_t kHeadersMax = 128;           // headers of one request
-inline constexpr uint32_t kPromptsMax = 2048;          // prompts of one completions request
-inline constexpr uint32_t kPromptPartsMax = 16384;     // text and media parts of one request
-inline constexpr uint32_t kFlightStateBytesMax = 64;   // per observer plugin and request in flight
+inline constexpr uint32_t kProfilesMax = 16;              // scheduling profiles of one pipeline
+inline constexpr uint32_t kPluginsMax = 256;              // plugin instances of one pipeline
+inline constexpr uint32_t kPluginsPerProfileMax = 64;     // filters and scorers of one profile
+inline constexpr uint32_t kTargetsMax = 16;               // primary and fallbacks of one decision
+inline constexpr uint32_t kAttributesMax = 128;           // attribute columns of one pipeline
+inline constexpr uint32_t kLabelsPerEndpointMax = 64;     // labels of one endpoint
+inline constexpr uint32_t kLabelKeysMax = 1024;           // distinct label keys of one pool
+inline constexpr uint32_t kAdaptersPerEndpointMax = 256;  // active LoRA adapters, and waiting
+inline constexpr uint32_t kNameBytesMax = 512;        // endpoint name, label key or value, address
+inline constexpr uint32_t kHeadersMax = 128;          // headers of one request
+inline constexpr uint32_t kPromptsMax = 2048;         // prompts of one completions request
+inline constexpr uint32_t kPromptPartsMax = 16384;    // text and media parts of one request
+inline constexpr uint32_t kFlightStateBytesMax = 64;  // per observer plugin and request in flight
 inline constexpr uint32_t kFlightStateTotalBytesMax =
     256;                                                // all observers of one request in flight
 inline constexpr uint32_t kFlightsMax = 1u << 20;       // requests in flight of one router

@@ -43,6 +43,15 @@ struct InferenceModelRewrite {
   // equally old ones the first in the list.
   int64_t created_ns = 0;
   std::vector<Rule> rules;
+
+  // Targets of all rules, each as often as its rule has models.
+  size_t target_count() const {
+    size_t count = 0;
+    for (const Rule& rule : rules) {
+      count += rule.targets.size() * (rule.models.empty() ? 1 : rule.models.size());
+    }
+    return count;
+  }
 };
 
 // Everything of both kinds.
@@ -50,6 +59,25 @@ struct Resources {
   std::vector<InferenceObjective> objectives;
   std::vector<InferenceModelRewrite> rewrites;
 };
+
+// What a file of manifests holds.
+struct ResourceFile {
+  Resources resources;  // usable entries in order of the file
+  // One text per thing that is wrong, as it should be logged, at most kResourceProblemsMax and one
+  // that counts the rest:
+  // `resources.yaml:9: spec.priority: "high", expected an integer of -2147483648..2147483647`
+  std::vector<std::string> problems;
+};
+inline constexpr uint32_t kResourceProblemsMax = 64;
+
+// Reads YAML or JSON manifests of the kinds InferenceObjective and InferenceModelRewrite in the API
+// groups llm-d.ai and inference.networking.x-k8s.io, as documents of one file or in a List. An
+// entry that cannot be used is a problem, the others count. Of two with one name, one per group,
+// that of llm-d.ai counts. With a `pool_name`, entries whose spec.poolRef.name is another are left
+// out. Manifests of other groups are skipped. Errors: kInvalidArgument if it is not YAML or exceeds
+// kConfigBytesMax. [control, concurrent]
+absl::StatusOr<ResourceFile> ParseResources(std::string_view text, const std::string& file,
+                                            std::string_view pool_name = {});
 
 // How often one target of one rule was chosen.
 struct RewriteCount {

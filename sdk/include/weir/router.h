@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "weir/flight.h"
 #include "weir/options.h"
 #include "weir/request.h"
+#include "weir/resources.h"
 #include "weir/status.h"
 
 namespace weir {
@@ -46,6 +48,13 @@ struct RouterStats {
   std::vector<Plugin> plugins;
 };
 
+// A file of manifests, read by weir_io.
+struct ResourcesSource {
+  std::string path;
+  bool watch_file = false;  // follow its changes
+  std::string pool_name;    // entries of other pools do not count; empty: all do
+};
+
 // What the pipeline asks of the world around it.
 struct RouterNeeds {
   struct ConfiguredPlugin {  // data sources, extractors, discovery: run by weir_io
@@ -57,8 +66,16 @@ struct RouterNeeds {
   bool running_requests = false;
   bool kv_used_ratio = false;
   bool kv_blocks = false;
+  bool adapters = false;
+  // Values that extractors scrape for plugins, in the order of AttributeValue::attribute.
+  struct ScrapedAttribute {
+    std::string name;       // "llm-d.ai/multicluster-queue-size"
+    std::string extractor;  // instance name
+  };
+  std::vector<ScrapedAttribute> attributes;
   std::vector<ConfiguredPlugin> data_layer;  // in order of the configuration
   std::string discovery_plugin;              // instance name, empty: endpoints come from elsewhere
+  std::optional<ResourcesSource> resources_file;  // for ParseResources and resources().Replace
 };
 
 // A value handle: copies share one engine. All methods are safe for concurrent use by many threads;
@@ -77,6 +94,8 @@ class Router {
   static absl::StatusOr<Router> Default(const RouterOptions& options = {});
 
   EndpointPool& pool() const noexcept;
+  // Objectives and model rewrites, for whoever reads requests; Decide does not use them.
+  ResourceStore& resources() const noexcept;
 
   // Chooses an endpoint for the request among all of the pool. Never blocks; allocates nothing in
   // steady state. Errors: kUnavailable (empty pool), kResourceExhausted (filters left nothing, or

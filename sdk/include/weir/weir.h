@@ -9,5 +9,6 @@
 #include "weir/options.h"
 #include "weir/random.h"
 #include "weir/request.h"
+#include "weir/resources.h"
 #include "weir/router.h"
 #include "weir/status.h"

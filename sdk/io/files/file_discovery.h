@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "weir/io/files/endpoints_file.h"
-#include "weir/io/files/path_watch.h"
+#include "weir/io/files/watched_file.h"
 #include "weir/io/loop/event_loop.h"
 
 namespace weir::io {
@@ -19,10 +19,10 @@ struct FileDiscoveryOptions {
   std::string path;         // YAML or JSON; see ParseEndpointsFile()
   bool watch_file = false;  // follow changes of the file
 
-  // Of PathWatch.
-  int64_t settle_ns = PathWatchOptions().settle_ns;
-  int64_t settle_max_ns = PathWatchOptions().settle_max_ns;
-  int64_t recheck_ns = PathWatchOptions().recheck_ns;
+  // See PathWatchOptions.
+  int64_t settle_ns = 50'000'000;
+  int64_t settle_max_ns = 1'000'000'000;
+  int64_t recheck_ns = 10'000'000'000;
 };
 
 // Learns of changes. Called on the loop's thread.
@@ -39,9 +39,9 @@ class FileDiscoverySink {
   ~FileDiscoverySink() = default;
 };
 
-// Reads an endpoints file and reads it again when it changes (PathWatch). All members belong to the
-// thread of the loop.
-class FileDiscovery final {
+// Reads an endpoints file and follows it, see WatchedFile. All members belong to the thread of the
+// loop.
+class FileDiscovery final : private WatchedFileHandler {
  public:
   // Loads the file and begins to watch it if asked to. The first endpoints are in current(), not
   // reported to `sink`. Borrowed: `loop` and `sink`, for the life of the discovery.
@@ -61,20 +61,20 @@ class FileDiscovery final {
   uint64_t unusable_count() const noexcept { return unusable_count_; }
 
   // Reads the file now; what changed is reported as for a change on disk. [control, io]
-  void Reload();
+  void Reload() { file_.Reload(); }
 
  private:
-  FileDiscovery(const FileDiscoveryOptions& options, FileDiscoverySink& sink);
-  void ReportUnusable(std::string reason);
+  FileDiscovery(EventLoop& loop, const FileDiscoveryOptions& options, FileDiscoverySink& sink);
+  absl::Status OnText(std::string_view text) override;
+  void OnUnusable(std::string_view reason) override;
 
-  const FileDiscoveryOptions options_;
+  const std::string path_;
   FileDiscoverySink& sink_;
+  bool started_ = false;
   EndpointsFile current_;
-  std::string text_;      // of the last read, to tell changes from noise
-  std::string unusable_;  // the reason reported last; empty while the file is usable
   uint64_t reload_count_ = 0;
   uint64_t unusable_count_ = 0;
-  std::unique_ptr<PathWatch> watch_;
+  WatchedFile file_;
 };
 
 }  // namespace weir::io

@@ -8,31 +8,12 @@
 #include "absl/strings/strip.h"
 #include "weir/io/fleet/routes.h"
 #include "weir/io/loop/socket.h"
-#include "weir/io/scrape/params.h"
 
 namespace weir::io {
 namespace {
 
-constexpr std::string_view kMetricsSourceType = "metrics-data-source";
-constexpr std::string_view kExtractorType = "core-metrics-extractor";
 constexpr std::string_view kFileDiscoveryType = "file-discovery";
-
-uint32_t SampleFields(const RouterNeeds& needs) {
-  uint32_t fields = 0;
-  if (needs.waiting_requests) fields |= kSampleWaiting;
-  if (needs.running_requests) fields |= kSampleRunning;
-  if (needs.kv_used_ratio) fields |= kSampleKvUsed;
-  if (needs.kv_blocks) fields |= kSampleBlockTokens | kSampleBlockCount;
-  return fields;
-}
-
-// The parameters of the first plugin of a type, empty if there is none.
-std::string ParametersOf(const RouterNeeds& needs, std::string_view type) {
-  for (const RouterNeeds::ConfiguredPlugin& plugin : needs.data_layer) {
-    if (plugin.type == type) return plugin.parameters_json;
-  }
-  return "";
-}
+constexpr std::string_view kClusterDiscoveryType = "multicluster-file-discovery";
 
 // A numeric form of "host:port"; empty if the name is not known now.
 std::string Resolve(const std::string& address) {
@@ -52,7 +33,10 @@ Fleet::~Fleet() = default;
 absl::StatusOr<std::unique_ptr<Fleet>> Fleet::Create(EventLoop& loop, const Router& router,
                                                      const FleetOptions& options, Log log) {
   std::unique_ptr<Fleet> fleet(new Fleet(loop, router, options, std::move(log)));
-  if (absl::Status status = fleet->CreateScraper(); !status.ok()) return status;
+  auto resources = ResourcesFeed::Create(loop, router, fleet->log_);
+  if (!resources.ok()) return resources.status();
+  fleet->resources_ = *std::move(resources);
+  if (absl::Status status = fleet->CreateFeeds(); !status.ok()) return status;
   if (absl::Status status = fleet->CreateDiscovery(); !status.ok()) return status;
   if (!options.endpoint_urls.empty()) {
     const auto endpoints = fleet->EndpointsOfFlags();
@@ -62,26 +46,13 @@ absl::StatusOr<std::unique_ptr<Fleet>> Fleet::Create(EventLoop& loop, const Rout
   return fleet;
 }
 
-absl::Status Fleet::CreateScraper() {
-  const RouterNeeds& needs = router_.needs();
-  const uint32_t fields = SampleFields(needs);
-  auto extractor = ParseCoreMetricsOptions(ParametersOf(needs, kExtractorType));
-  if (!extractor.ok()) return extractor.status();
-  if (!options_.default_engine.empty()) extractor->default_engine = options_.default_engine;
-  auto plans = ScrapePlans::Create(*extractor, fields);
-  if (!plans.ok()) return plans.status();
-  plans_ = std::make_unique<ScrapePlans>(*std::move(plans));
-  ScraperOptions scraper;
-  auto source = ParseMetricsSourceOptions(ParametersOf(needs, kMetricsSourceType));
-  if (!source.ok()) return source.status();
-  scraper.source = *std::move(source);
-  if (options_.scrape_interval_ns > 0) {
-    scraper.source.interval = absl::Nanoseconds(options_.scrape_interval_ns);
-  }
-  if (!options_.scrape || fields == 0) return absl::OkStatus();
-  auto made = Scraper::Create(loop_, scraper, *this);
-  if (!made.ok()) return made.status();
-  scraper_ = *std::move(made);
+absl::Status Fleet::CreateFeeds() {
+  auto feeds = MetricsFeed::CreateAll(loop_, router_,
+                                      {.default_engine = options_.default_engine,
+                                       .scrape_interval_ns = options_.scrape_interval_ns,
+                                       .changed = [this] { CopyTotals(); }});
+  if (!feeds.ok()) return feeds.status();
+  if (options_.scrape) feeds_ = *std::move(feeds);
   return absl::OkStatus();
 }
 
@@ -93,7 +64,8 @@ absl::Status Fleet::CreateDiscovery() {
         "--endpoint and dataLayer.discovery of the pipeline file: expected one of them");
   }
   for (const RouterNeeds::ConfiguredPlugin& plugin : needs.data_layer) {
-    if (plugin.name != needs.discovery_plugin || plugin.type != kFileDiscoveryType) continue;
+    const bool is_file = plugin.type == kFileDiscoveryType || plugin.type == kClusterDiscoveryType;
+    if (plugin.name != needs.discovery_plugin || !is_file) continue;
     const auto parameters = nlohmann::json::parse(plugin.parameters_json, nullptr, false);
     FileDiscoveryOptions options;
     options.path = parameters.value("path", "");
@@ -168,70 +140,54 @@ void Fleet::Apply(std::span<const DiscoveredEndpoint> endpoints) {
   FollowPool(endpoints);
 }
 
-// Makes the scraper ask exactly the endpoints of the pool.
+// Makes the feeds ask exactly the endpoints of the pool.
 void Fleet::FollowPool(std::span<const DiscoveredEndpoint> endpoints) {
   const auto snapshot = router_.pool().snapshot();
   endpoint_count_.store(snapshot->count());
-  if (scraper_ == nullptr) return;
+  if (feeds_.empty()) return;
   const auto ids = snapshot->ids();
   std::map<std::string, const DiscoveredEndpoint*, std::less<>> by_name;
   for (const DiscoveredEndpoint& one : endpoints) {
     by_name.emplace(absl::StrCat(one.namespace_name, "/", one.name), &one);
   }
-  for (const EndpointId id : scraped_) scraper_->Remove(id);
-  scraped_.clear();
+  for (const auto& feed : feeds_) feed->Clear();
   for (uint32_t i = 0; i < ids.size(); ++i) {
     const std::string_view name = snapshot->name(i);
     const auto entry = by_name.find(name);
     if (entry == by_name.end()) continue;
-    const DiscoveredEndpoint* found = entry->second;
-    ScrapeTarget target{.id = ids[i],
-                        .metrics_address = found->metrics_address,
-                        .plan = &plans_->ForLabels(found->labels)};
-    const std::string numeric = found->metrics_address == found->address
+    const DiscoveredEndpoint& found = *entry->second;
+    const std::string numeric = found.metrics_address == found.address
                                     ? std::string(snapshot->address(i))
-                                    : Resolve(found->metrics_address);
-    if (const auto address = SocketAddress::Parse(numeric); address.ok()) {
-      target.socket_address = *address;
-    }
-    if (const absl::Status status = scraper_->Add(target); !status.ok()) {
+                                    : Resolve(found.metrics_address);
+    const auto address = SocketAddress::Parse(numeric);
+    for (const auto& feed : feeds_) {
+      const absl::Status status =
+          feed->Add(ids[i], found, address.ok() ? *address : SocketAddress());
+      if (status.ok()) continue;
       log_(LogLevel::kError,
            absl::StrCat("endpoint \"", std::string(name),
                         "\": metrics are not read: ", std::string(status.message())));
-      continue;
     }
-    scraped_.push_back(ids[i]);
   }
 }
 
-void Fleet::OnScrapeStarted(EndpointId id, int64_t) { router_.pool().SampleStarted(id); }
-
-void Fleet::OnSample(EndpointId id, const EndpointSample& sample, int64_t, int64_t) {
-  EndpointMetrics metrics;
-  if (sample.has(kSampleWaiting)) metrics.waiting_requests = sample.waiting_requests;
-  if (sample.has(kSampleRunning)) metrics.running_requests = sample.running_requests;
-  if (sample.has(kSampleKvUsed)) metrics.kv_used_ratio = sample.kv_used_ratio;
-  if (sample.has(kSampleBlockTokens)) metrics.kv_block_tokens = sample.block_tokens;
-  if (sample.has(kSampleBlockCount)) metrics.kv_block_count = sample.block_count;
-  updates_.push_back({id, metrics});
-}
-
-void Fleet::OnFailure(EndpointId, ScrapeError, int64_t) { CopyTotals(); }
-
-void Fleet::OnBatchEnd(int64_t) {
-  router_.pool().ApplySamples(updates_);
-  updates_.clear();
-  CopyTotals();
-}
-
 void Fleet::CopyTotals() {
-  const ScrapeCounters& from = scraper_->totals();
-  totals_.scrapes.store(from.scrapes);
-  totals_.samples.store(from.samples);
-  for (uint32_t i = 0; i < kScrapeErrorCount; ++i) totals_.errors[i].store(from.errors[i]);
-  totals_.missing.store(from.missing);
-  totals_.bad_values.store(from.bad_values);
-  totals_.malformed_lines.store(from.malformed_lines);
+  ScrapeCounters sum;
+  for (const auto& feed : feeds_) {
+    const ScrapeCounters& from = feed->totals();
+    sum.scrapes += from.scrapes;
+    sum.samples += from.samples;
+    for (uint32_t i = 0; i < kScrapeErrorCount; ++i) sum.errors[i] += from.errors[i];
+    sum.missing += from.missing;
+    sum.bad_values += from.bad_values;
+    sum.malformed_lines += from.malformed_lines;
+  }
+  totals_.scrapes.store(sum.scrapes);
+  totals_.samples.store(sum.samples);
+  for (uint32_t i = 0; i < kScrapeErrorCount; ++i) totals_.errors[i].store(sum.errors[i]);
+  totals_.missing.store(sum.missing);
+  totals_.bad_values.store(sum.bad_values);
+  totals_.malformed_lines.store(sum.malformed_lines);
 }
 
 void Fleet::OnEndpoints(std::span<const DiscoveredEndpoint> endpoints,

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "weir/io/files/file_discovery.h"
+#include "weir/io/fleet/metrics_feed.h"
+#include "weir/io/fleet/resources_feed.h"
 #include "weir/io/loop/event_loop.h"
 #include "weir/io/scrape/scraper.h"
 #include "weir/router.h"
@@ -25,9 +27,9 @@ struct FleetOptions {
 };
 
 // Writes the router's pool from the flags, or from the endpoints file that the pipeline names, and
-// from what the endpoints report. All members belong to the thread of the loop, except those
-// marked.
-class Fleet final : private ScrapeSink, private FileDiscoverySink {
+// from what the endpoints report; and its resources from the file that the pipeline names. All
+// members belong to the thread of the loop, except those marked.
+class Fleet final : private FileDiscoverySink {
  public:
   using Log = std::function<void(LogLevel, const std::string&)>;
 
@@ -40,7 +42,7 @@ class Fleet final : private ScrapeSink, private FileDiscoverySink {
   // Whether there is an endpoint. [concurrent]
   bool has_endpoints() const noexcept { return endpoint_count_.load() > 0; }
   uint32_t endpoint_count() const noexcept { return endpoint_count_.load(); }
-  // Copies of the scraper's totals. [concurrent]
+  // Sums of the scrapers' totals. [concurrent]
   struct ScrapeTotals {
     std::atomic<uint64_t> scrapes{0};
     std::atomic<uint64_t> samples{0};
@@ -56,17 +58,12 @@ class Fleet final : private ScrapeSink, private FileDiscoverySink {
 
  private:
   Fleet(EventLoop& loop, const Router& router, const FleetOptions& options, Log log);
-  absl::Status CreateScraper();
+  absl::Status CreateFeeds();
   absl::Status CreateDiscovery();
   absl::StatusOr<std::vector<DiscoveredEndpoint>> EndpointsOfFlags() const;
   void Apply(std::span<const DiscoveredEndpoint> endpoints);
   void FollowPool(std::span<const DiscoveredEndpoint> endpoints);
 
-  void OnScrapeStarted(EndpointId id, int64_t now_ns) override;
-  void OnSample(EndpointId id, const EndpointSample& sample, int64_t started_ns,
-                int64_t now_ns) override;
-  void OnFailure(EndpointId id, ScrapeError error, int64_t now_ns) override;
-  void OnBatchEnd(int64_t now_ns) override;
   void OnEndpoints(std::span<const DiscoveredEndpoint> endpoints,
                    std::span<const std::string> problems) override;
   void OnUnusable(std::string_view reason) override;
@@ -76,11 +73,9 @@ class Fleet final : private ScrapeSink, private FileDiscoverySink {
   const Router router_;
   const FleetOptions options_;
   const Log log_;
-  std::unique_ptr<ScrapePlans> plans_;
-  std::unique_ptr<Scraper> scraper_;
+  std::unique_ptr<ResourcesFeed> resources_;  // null: the pipeline names no file
+  std::vector<std::unique_ptr<MetricsFeed>> feeds_;
   std::unique_ptr<FileDiscovery> discovery_;
-  std::vector<EndpointId> scraped_;
-  std::vector<MetricsUpdate> updates_;
   std::atomic<uint32_t> endpoint_count_{0};
   std::atomic<uint64_t> rejected_{0};
   std::atomic<uint64_t> unusable_{0};

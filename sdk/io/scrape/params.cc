@@ -160,10 +160,12 @@ absl::StatusOr<CoreMetricsOptions> ParseCoreMetricsOptions(std::string_view text
   return options;
 }
 
-absl::StatusOr<MetricsSourceOptions> ParseMetricsSourceOptions(std::string_view text) {
+namespace {
+
+absl::StatusOr<MetricsSourceOptions> ParseSource(std::string_view text,
+                                                 MetricsSourceOptions options) {
   const absl::StatusOr<Json> json = ParseObject(text);
   if (!json.ok()) return json.status();
-  MetricsSourceOptions options;
   ObjectReader reader(*json, "",
                       {"scheme", "path", "port", "interval", "insecureSkipVerify", "caCertPath",
                        "clientCertPath", "clientKeyPath"});
@@ -201,6 +203,34 @@ absl::StatusOr<MetricsSourceOptions> ParseMetricsSourceOptions(std::string_view 
   }
   if (!reader.status().ok()) return reader.status();
   return options;
+}
+
+}  // namespace
+
+absl::StatusOr<MetricsSourceOptions> ParseMetricsSourceOptions(std::string_view json) {
+  return ParseSource(json, {});
+}
+
+absl::StatusOr<MetricsSourceOptions> ParseClusterSourceOptions(std::string_view json) {
+  auto options = ParseSource(json, {.scheme = "https", .insecure_skip_verify = false});
+  if (options.ok()) options->port = 0;
+  return options;
+}
+
+absl::StatusOr<EngineConfig> ParseClusterMetricsOptions(std::string_view text) {
+  const absl::StatusOr<Json> json = ParseObject(text);
+  if (!json.ok()) return json.status();
+  std::string kv_used = "llm_d_epp_average_kv_cache_utilization";
+  std::string queue_size = "llm_d_epp_average_queue_size";
+  ObjectReader reader(*json, "", {"kvCacheUtilizationMetric", "queueSizeMetric"});
+  reader.Read("kvCacheUtilizationMetric", kv_used);
+  reader.Read("queueSizeMetric", queue_size);
+  if (!reader.status().ok()) return reader.status();
+  EngineConfig engine;
+  engine.name = "cluster";
+  engine.custom_metrics = {{std::string(kClusterKvUsedAttribute), std::move(kv_used)},
+                           {std::string(kClusterQueueSizeAttribute), std::move(queue_size)}};
+  return engine;
 }
 
 }  // namespace weir::io

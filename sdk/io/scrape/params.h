@@ -32,4 +32,17 @@ absl::StatusOr<CoreMetricsOptions> ParseCoreMetricsOptions(std::string_view json
 // Parameters of `metrics-data-source`, same rules. [control]
 absl::StatusOr<MetricsSourceOptions> ParseMetricsSourceOptions(std::string_view json);
 
+// Parameters of `multicluster-metrics-data-source`: the same with https and a checked certificate
+// as defaults; the port is read and not used. [control]
+absl::StatusOr<MetricsSourceOptions> ParseClusterSourceOptions(std::string_view json);
+
+// The attributes that a cluster's page gives, in the order of ParseClusterMetricsOptions.
+inline constexpr std::string_view kClusterKvUsedAttribute =
+    "llm-d.ai/multicluster-kv-cache-utilization";
+inline constexpr std::string_view kClusterQueueSizeAttribute = "llm-d.ai/multicluster-queue-size";
+
+// Parameters of `multicluster-metrics-extractor`, as an engine with two custom metrics, same rules.
+// [control]
+absl::StatusOr<EngineConfig> ParseClusterMetricsOptions(std::string_view json);
+
 }  // namespace weir::io

@@ -84,6 +84,11 @@ bool Engine::PrepareBatch(DecisionState& state) noexcept {
   if (state.request_states == nullptr || state.columns == nullptr || state.unseen == nullptr) {
     return false;
   }
+  for (size_t i = 0; i < pipeline_->scraped_columns.size(); ++i) {
+    // Nobody writes into a column of another than its own producer.
+    state.columns[pipeline_->scraped_columns[i]] =
+        const_cast<double*>(snapshot.attributes[i].data());
+  }
   ProjectLoad(state);
   const Membership& members = *snapshot.members;
   state.batch = {sizeof(weir_batch),

@@ -24,21 +24,28 @@ RouterNeeds NeedsOf(const Pipeline& pipeline) {
     needs.running_requests |= (load & WEIR_LOAD_RUNNING_REQUESTS) != 0;
     needs.kv_used_ratio |= (load & WEIR_LOAD_KV_USED_RATIO) != 0;
     needs.kv_blocks |= (load & WEIR_LOAD_KV_BLOCKS) != 0;
+    needs.adapters |= (load & WEIR_LOAD_ADAPTERS) != 0;
   }
   for (const uint32_t plugin : pipeline.spec.data_layer) {
     const PluginSpec& spec = pipeline.spec.plugins[plugin];
     needs.data_layer.push_back({spec.type, spec.name, spec.parameters.ToJson()});
   }
+  for (const uint32_t index : pipeline.scraped_columns) {
+    const ColumnSpec& column = pipeline.spec.columns[index];
+    needs.attributes.push_back({column.name, column.producer_name});
+  }
   needs.discovery_plugin = pipeline.spec.discovery_plugin;
+  needs.resources_file = pipeline.spec.resources_file;
   return needs;
 }
 
 }  // namespace
 
-Engine::Engine(const RouterOptions& options)
+Engine::Engine(const RouterOptions& options, const Resources& resources)
     : options_(options),
       clock_(options.clock == nullptr ? SystemClock() : *options.clock),
       pool_(clock_, [this](uint32_t slot) { SlotFreed(slot); }),
+      resources_(resources),
       next_seed_(options.seed != 0 ? options.seed : static_cast<uint64_t>(clock_.now_ns())),
       recorded_(new std::atomic<DecisionState*>[std::max(1u, options.decisions_kept)]()) {}
 
@@ -56,7 +63,7 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::string_view text,
   absl::StatusOr<PipelineSpec> spec = LoadPipelineSpec(text, name, registry, options);
   if (!spec.ok()) return spec.status();
 
-  std::shared_ptr<Engine> engine(new Engine(options));
+  std::shared_ptr<Engine> engine(new Engine(options, spec->resources));
   static_cast<weir_host&>(engine->host_) = ParamHost();
   SetHotSlots(&engine->host_);
   engine->host_.engine = engine.get();
@@ -70,6 +77,9 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::string_view text,
   engine->pipeline_ = *std::move(pipeline);
   engine->counters_.reset(new PluginCounters[engine->pipeline_->instances.size()]);
   engine->needs_ = NeedsOf(*engine->pipeline_);
+  if (const size_t count = engine->needs_.attributes.size(); count > 0) {
+    engine->pool_.DeclareAttributes(static_cast<uint32_t>(count));
+  }
   for (const std::string& warning : engine->pipeline_->spec.warnings) {
     engine->Log(LogLevel::kWarning, warning);
   }

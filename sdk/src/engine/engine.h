@@ -25,6 +25,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   Pool& pool() { return pool_; }
+  ResourceStore& resources() { return resources_; }
   const Pipeline& pipeline() const { return *pipeline_; }
   const RouterNeeds& needs() const { return needs_; }
 
@@ -60,7 +61,7 @@ class Engine {
     Engine* engine = nullptr;
   };
 
-  explicit Engine(const RouterOptions& options);
+  Engine(const RouterOptions& options, const Resources& resources);
 
   Code Run(const Request& request, DecisionState& state) noexcept;
   bool PrepareRequest(const Request& request, DecisionState& state) noexcept;
@@ -90,6 +91,7 @@ class Engine {
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<PluginCounters[]> counters_;
   Pool pool_;
+  ResourceStore resources_;
   FreeList<DecisionState, kDecisionsMax> decisions_;
   FreeList<FlightState, kFlightsMax> flights_;
   std::atomic<uint64_t> next_seed_;

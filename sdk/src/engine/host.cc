@@ -33,6 +33,15 @@ uint32_t Intern(const weir_call* call, weir_str value) {
   return StateOf(call).state->snapshot->LabelValue({value.data, value.size});
 }
 
+const weir_adapter* Adapters(const weir_call* call, const weir_batch* batch, weir_str name) {
+  const CallState& current = StateOf(call);
+  auto* column = current.state->arena.AllocateArray<weir_adapter>(batch->count);
+  if (column == nullptr) return nullptr;
+  current.state->snapshot->AdapterColumn({name.data, name.size}, current.survivors, batch->count,
+                                         column);
+  return column;
+}
+
 weir_code SetTokens(const weir_call* call, uint64_t prompt, const uint32_t* tokens,
                     uint64_t token_count) {
   const CallState& current = StateOf(call);
@@ -60,6 +69,7 @@ void SetHotSlots(weir_host* host) {
   host->intern = Intern;
   host->set_tokens = SetTokens;
   host->count = Count;
+  host->adapters = Adapters;
 }
 
 }  // namespace weir::internal

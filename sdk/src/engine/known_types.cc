@@ -5,6 +5,37 @@
 namespace weir::internal {
 namespace {
 
+// Parameters of the flow control types. Those that read none take any.
+constexpr std::string_view kAnyParameters = R"({"type": "object", "additionalProperties": true})";
+constexpr std::string_view kNoParameters = R"({"type": "object", "properties": {}})";
+constexpr std::string_view kProgramAwareSchema = R"({"type": "object", "properties": {
+  "strategy": {"type": "string"},
+  "evictionTtlSeconds": {"type": "number", "minimum": 0},
+  "evictionSweepSeconds": {"type": "number", "exclusiveMinimum": 0},
+  "lasWeightService": {"type": "number", "minimum": 0},
+  "lasWeightHeadWait": {"type": "number", "minimum": 0},
+  "lasHalfLifeSeconds": {"type": "number", "minimum": 0}}})";
+constexpr std::string_view kStaticLimitSchema =
+    R"({"type": "object", "properties": {"threshold": {"type": "number"}}})";
+constexpr std::string_view kHoldbackSchema = R"({"type": "object", "properties": {
+  "minCeiling": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+  "maxCeiling": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+  "shape": {"type": "string", "enum": ["linear"]},
+  "domain": {"type": "string", "enum": ["rank", "value"]}},
+  "required": ["minCeiling"]})";
+
+constexpr std::string_view kUtilizationSchema = R"({"type": "object", "properties": {
+  "queueDepthThreshold": {"type": "integer", "exclusiveMinimum": 0},
+  "kvCacheUtilThreshold": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+  "metricsStalenessThreshold": {"type": "string", "format": "duration"},
+  "headroom": {"type": "number", "minimum": 0}}})";
+constexpr std::string_view kConcurrencySchema = R"({"type": "object", "properties": {
+  "maxConcurrency": {"type": "integer", "exclusiveMinimum": 0},
+  "headroom": {"type": "number", "minimum": 0},
+  "concurrencyMode": {"type": "string", "enum": ["requests", "tokens", "hybrid"]},
+  "maxTokenConcurrency": {"type": "integer", "exclusiveMinimum": 0},
+  "inFlightLoadProducerName": {"type": "string"}}})";
+
 constexpr KnownType kKnownTypes[] = {
     {"label-selector-filter", kRoleFilter},
     {"by-label-selector", kRoleFilter},
@@ -90,19 +121,19 @@ constexpr KnownType kKnownTypes[] = {
     {"sglanghttp-parser", kRoleParser},
     {"vertexai-parser", kRoleParser},
     {"passthrough-parser", kRoleParser},
-    {"global-strict-fairness-policy", kRoleOther},
-    {"round-robin-fairness-policy", kRoleOther},
-    {"program-aware-fairness", kRoleOther},
-    {"fcfs-ordering-policy", kRoleOther},
-    {"edf-ordering-policy", kRoleOther},
-    {"slo-deadline-ordering-policy", kRoleOther},
-    {"static-usage-limit-policy", kRoleOther},
-    {"priority-holdback-policy", kRoleOther},
-    {"soft-reflective-ceiling-policy", kRoleOther},
-    {"sheddable-eviction-filter", kRoleOther},
-    {"priority-then-time-eviction-order-policy", kRoleOther},
-    {"utilization-detector", kRoleSaturationDetector | kRoleFilter},
-    {"concurrency-detector", kRoleSaturationDetector | kRoleFilter},
+    {"global-strict-fairness-policy", kRoleFairness, kAnyParameters},
+    {"round-robin-fairness-policy", kRoleFairness, kAnyParameters},
+    {"program-aware-fairness", kRoleFairness, kProgramAwareSchema},
+    {"fcfs-ordering-policy", kRoleOrdering, kAnyParameters},
+    {"edf-ordering-policy", kRoleOrdering, kAnyParameters},
+    {"slo-deadline-ordering-policy", kRoleOrdering, kAnyParameters},
+    {"static-usage-limit-policy", kRoleUsageLimit, kStaticLimitSchema},
+    {"priority-holdback-policy", kRoleUsageLimit, kHoldbackSchema, true},
+    {"soft-reflective-ceiling-policy", kRoleUsageLimit, kNoParameters, true},
+    {"sheddable-eviction-filter", kRoleEviction, kAnyParameters, true},
+    {"priority-then-time-eviction-order-policy", kRoleEviction, kAnyParameters, true},
+    {"utilization-detector", kRoleSaturationDetector | kRoleFilter, kUtilizationSchema},
+    {"concurrency-detector", kRoleSaturationDetector | kRoleFilter, kConcurrencySchema},
 };
 
 constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {

@@ -20,13 +20,21 @@ enum Role : uint32_t {
   kRoleDiscovery = 128,
   kRoleParser = 256,
   kRoleSaturationDetector = 512,
-  kRoleOther = 1024,  // admitters, deciders, flow control, hooks on requests and responses
+  kRoleOther = 1024,  // admitters, deciders, hooks on requests and responses
+  kRoleFairness = 2048,
+  kRoleOrdering = 4096,
+  kRoleUsageLimit = 8192,
+  kRoleEviction = 16384,
 };
 
 // One type of the language.
 struct KnownType {
   std::string_view type;
   uint32_t roles;
+  // Of a type that only flow control uses: the schema of its parameters. Without the feature gate a
+  // file may hold such plugins; they are checked and do nothing. Empty for other types.
+  std::string_view flow_control_schema = {};
+  bool is_alpha = false;  // set for flow control only: other types say it themselves
 };
 
 // All types of the language, built or not.

@@ -96,6 +96,11 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(PipelineSpec spec,
                           profile.columns.end());
     pipeline->profiles.push_back(std::move(profile));
   }
+  for (uint32_t i = 0; i < spec.columns.size(); ++i) {
+    if (pipeline->instances[spec.columns[i].producer] == nullptr) {
+      pipeline->scraped_columns.push_back(i);
+    }
+  }
   pipeline->spec = std::move(spec);
   for (const Profile& profile : pipeline->profiles) {
     pipeline->profile_names.push_back({profile.name.data(), profile.name.size()});

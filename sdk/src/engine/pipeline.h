@@ -34,6 +34,7 @@ struct Pipeline {
   std::vector<Profile> profiles;
   std::vector<weir_str> profile_names;
   std::vector<Observer> observers;
+  std::vector<uint32_t> scraped_columns;  // that no plugin here writes; as the pool's attributes
 
   // Makes the plugins. Errors: kInvalidArgument, one line per bad parameter; kResourceExhausted
   // (kPluginsMax, kProfilesMax, flight state). Warnings go to spec.warnings.

@@ -13,11 +13,34 @@ std::string_view View(weir_str text) { return {text.data, text.size}; }
 
 bool Has(const weir_attribute& attribute, uint32_t flag) { return (attribute.flags & flag) != 0; }
 
+constexpr weir_str Text(std::string_view text) { return {text.data(), text.size()}; }
+
+// What extractors write, which run outside of the engine: values scraped per endpoint.
+struct ScrapedAttribute {
+  std::string_view extractor_type;
+  weir_attribute attribute;
+};
+constexpr weir_attribute ScrapedValue(std::string_view name) {
+  return {sizeof(weir_attribute), WEIR_ATTRIBUTE_WRITE, Text(name), Text("f64"), sizeof(double), 0,
+          {nullptr, 0},           {nullptr, 0}};
+}
+constexpr ScrapedAttribute kScrapedAttributes[] = {
+    {"multicluster-metrics-extractor", ScrapedValue("llm-d.ai/multicluster-queue-size")},
+    {"multicluster-metrics-extractor", ScrapedValue("llm-d.ai/multicluster-kv-cache-utilization")},
+};
+
 // The attribute of this name that the plugin writes, null if it does not.
-const weir_attribute* FindWritten(const weir_plugin* plugin, std::string_view name) {
-  if (plugin == nullptr) return nullptr;
-  for (uint64_t i = 0; i < plugin->attribute_count; ++i) {
-    const weir_attribute& attribute = *plugin->attributes[i];
+const weir_attribute* FindWritten(const PluginSpec& plugin, std::string_view name) {
+  if (plugin.descriptor == nullptr) {
+    for (const ScrapedAttribute& one : kScrapedAttributes) {
+      if (one.extractor_type == plugin.type && View(one.attribute.name) == name) {
+        return &one.attribute;
+      }
+    }
+    return nullptr;
+  }
+  for (uint64_t i = 0; i < plugin.descriptor->attribute_count; ++i) {
+    const weir_attribute& attribute = *plugin.descriptor->attributes[i];
     if (Has(attribute, WEIR_ATTRIBUTE_WRITE) && View(attribute.name) == name) return &attribute;
   }
   return nullptr;
@@ -79,7 +102,7 @@ std::optional<uint32_t> PipelineLoader::NamedWriter(uint32_t reader,
   if (found == by_name_.end()) {
     std::vector<std::string_view> names;
     for (const auto& [known, index] : by_name_) {
-      if (FindWritten(spec_.plugins[index].descriptor, View(attribute.name)) != nullptr) {
+      if (FindWritten(spec_.plugins[index], View(attribute.name)) != nullptr) {
         names.push_back(known);
       }
     }
@@ -90,7 +113,7 @@ std::optional<uint32_t> PipelineLoader::NamedWriter(uint32_t reader,
   }
   const uint32_t writer = found->second;
   if (!facts_[writer].opaque &&
-      FindWritten(spec_.plugins[writer].descriptor, View(attribute.name)) == nullptr) {
+      FindWritten(spec_.plugins[writer], View(attribute.name)) == nullptr) {
     problems_.Error(name.line, field,
                     Concat(Quote(name.string), " does not produce ", View(attribute.name)));
     return std::nullopt;
@@ -102,7 +125,7 @@ std::optional<uint32_t> PipelineLoader::OnlyWriter(uint32_t reader,
                                                    const weir_attribute& attribute) const {
   std::optional<uint32_t> only;
   for (uint32_t i = 0; i < spec_.plugins.size(); ++i) {
-    if (i == reader || FindWritten(spec_.plugins[i].descriptor, View(attribute.name)) == nullptr) {
+    if (i == reader || FindWritten(spec_.plugins[i], View(attribute.name)) == nullptr) {
       continue;
     }
     if (only.has_value()) return std::nullopt;
@@ -125,7 +148,7 @@ std::optional<uint32_t> PipelineLoader::DefaultWriter(uint32_t reader,
   const std::string_view type = View(attribute.default_producer);
   const auto found = by_name_.find(type);
   if (!type.empty() && found != by_name_.end() &&
-      FindWritten(spec_.plugins[found->second].descriptor, View(attribute.name)) != nullptr) {
+      FindWritten(spec_.plugins[found->second], View(attribute.name)) != nullptr) {
     return found->second;
   }
   // A plugin that this version does not have may be the producer.
@@ -141,8 +164,7 @@ std::optional<uint32_t> PipelineLoader::DefaultWriter(uint32_t reader,
 
 void PipelineLoader::CheckBinding(uint32_t reader, uint32_t writer,
                                   const weir_attribute& attribute) {
-  const weir_attribute* written =
-      FindWritten(spec_.plugins[writer].descriptor, View(attribute.name));
+  const weir_attribute* written = FindWritten(spec_.plugins[writer], View(attribute.name));
   if (written == nullptr) {
     problems_.Error(facts_[reader].line, facts_[reader].entry,
                     Concat(Name(writer), " does not produce ", View(attribute.name), ", which ",
@@ -159,6 +181,12 @@ void PipelineLoader::CheckBinding(uint32_t reader, uint32_t writer,
 
 void PipelineLoader::MakeColumns() {
   std::map<std::pair<uint32_t, std::string_view>, int32_t> by_key;
+  const auto add = [&](uint32_t plugin, const weir_attribute& attribute) {
+    by_key.emplace(std::pair(plugin, View(attribute.name)),
+                   static_cast<int32_t>(spec_.columns.size()));
+    spec_.columns.push_back({std::string(View(attribute.name)), spec_.plugins[plugin].name,
+                             std::string(View(attribute.type)), attribute.element_bytes, plugin});
+  };
   for (uint32_t i = 0; i < spec_.plugins.size(); ++i) {
     PluginSpec& plugin = spec_.plugins[i];
     plugin.columns.assign(facts_[i].writers.size(), -1);
@@ -166,9 +194,10 @@ void PipelineLoader::MakeColumns() {
       const weir_attribute& attribute = *plugin.descriptor->attributes[a];
       if (!Has(attribute, WEIR_ATTRIBUTE_WRITE) || Has(attribute, WEIR_ATTRIBUTE_REQUEST)) continue;
       plugin.columns[a] = static_cast<int32_t>(spec_.columns.size());
-      by_key.emplace(std::pair(i, View(attribute.name)), plugin.columns[a]);
-      spec_.columns.push_back({std::string(View(attribute.name)), plugin.name,
-                               std::string(View(attribute.type)), attribute.element_bytes, i});
+      add(i, attribute);
+    }
+    for (const ScrapedAttribute& one : kScrapedAttributes) {
+      if (plugin.descriptor == nullptr && one.extractor_type == plugin.type) add(i, one.attribute);
     }
   }
   for (uint32_t i = 0; i < spec_.plugins.size(); ++i) {

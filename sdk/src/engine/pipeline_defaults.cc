@@ -165,6 +165,23 @@ void PipelineLoader::CheckMetricsReaders() {
   }
 }
 
+void PipelineLoader::CheckExtractors() {
+  const auto& used = spec_.data_layer;
+  for (uint32_t i = 0; i < spec_.plugins.size(); ++i) {
+    for (const int32_t writer : facts_[i].writers) {
+      if (writer < 0 || !HasRole(static_cast<uint32_t>(writer), kRoleExtractor) ||
+          spec_.plugins[writer].descriptor != nullptr || facts_[writer].opaque ||
+          std::find(used.begin(), used.end(), static_cast<uint32_t>(writer)) != used.end()) {
+        continue;
+      }
+      problems_.Error(facts_[writer].line, facts_[writer].entry,
+                      Concat(Name(i), " reads what ", Name(static_cast<uint32_t>(writer)),
+                             " extracts, expected it among the extractors of dataLayer.sources"));
+      return;
+    }
+  }
+}
+
 void PipelineLoader::CheckLimits() {
   if (spec_.plugins.size() > kPluginsMax) {
     problems_.Error(0, "plugins",

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/known_types.h"
 #include "engine/pipeline_spec.h"
 #include "plugin/registry.h"
 #include "weir/options.h"
@@ -46,8 +47,13 @@ class PipelineLoader {
   void ReadPlugin(const ConfigNode& entry, const std::string& field);
   void ResolveType(const ConfigNode& type, const std::string& field, PluginSpec* plugin,
                    Facts* facts);
-  void CheckStability(const weir_plugin& descriptor, const std::string& type, int line,
-                      const std::string& field);
+  // The alpha check and the deprecation warning. `name` is the instance's.
+  void CheckStability(const PluginRegistry::Entry& entry, const std::string& type,
+                      const std::string& name, int line, const std::string& field);
+  void RefuseExperimental(const std::string& type, const std::string& name, int line,
+                          const std::string& field);
+  void CheckFlowControlType(const KnownType& type, const PluginSpec& plugin, int line,
+                            const std::string& field);
 
   // Sections that name plugins (pipeline_sections.cc).
   void ReadProfiles(const ConfigNode* profiles);
@@ -62,6 +68,14 @@ class PipelineLoader {
                    std::initializer_list<FieldRule> rules);
   void CheckField(const FieldRule& rule, const ConfigNode& value, const std::string& field);
 
+  // Objectives and model rewrites (pipeline_resources.cc).
+  void ReadResources(const ConfigNode* resources);
+  template <class Entry>
+  void AddResource(std::optional<Entry> entry, const ConfigNode& node, const std::string& field,
+                   std::map<std::string, int>* lines, std::vector<Entry>* entries);
+  void CheckResourceLimits(const ConfigNode& resources);
+  void ReadResourcesFile(const ConfigNode& file, const std::string& field);
+
   // What the file leaves out (pipeline_defaults.cc).
   void AddDefaultProfile();
   void AddDefaultPicker();
@@ -69,6 +83,7 @@ class PipelineLoader {
   void AddDefaultParsers();
   void CheckProfileHandler();
   void CheckMetricsReaders();
+  void CheckExtractors();
   void CheckLimits();
   std::optional<uint32_t> AddPlugin(std::string_view type, std::string_view why);
 
@@ -98,8 +113,10 @@ class PipelineLoader {
   std::optional<uint32_t> Reference(const ConfigNode& map, std::string_view key,
                                     const std::string& field, uint32_t roles,
                                     std::string_view expected);
-  void ReportUnknownReference(const ConfigNode& map, std::string_view key, const std::string& name,
-                              const std::string& field);
+  void ReportUnknownReference(const ConfigNode& name, const std::string& field);
+  // A policy of flow control by its name. Those that flow control makes by itself need no plugin.
+  void CheckPolicy(const ConfigNode& name, const std::string& field, uint32_t role,
+                   std::string_view expected);
   std::optional<uint32_t> FindByType(std::string_view type) const;
   bool AnyOpaque() const;
   bool HasRole(uint32_t plugin, uint32_t role) const { return (facts_[plugin].roles & role) != 0; }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "absl/strings/ascii.h"
+#include "base/check.h"
 #include "base/closest_name.h"
 #include "base/text.h"
 #include "engine/known_types.h"
@@ -119,7 +120,7 @@ void PipelineLoader::ReadHeader(const ConfigNode& root) {
   RefuseUnknownFields(
       root, "",
       {"apiVersion", "kind", "featureGates", "plugins", "schedulingProfiles", "dataLayer",
-       "flowControl", "requestHandler", "saturationDetector", "parser"});
+       "flowControl", "requestHandler", "resources", "saturationDetector", "parser"});
   if (const auto version = RequiredText(root, "apiVersion", "", Quote(kApiVersion))) {
     const int line = root.Find("apiVersion")->line;
     if (*version == kOldApiVersion) {
@@ -138,6 +139,7 @@ void PipelineLoader::ReadHeader(const ConfigNode& root) {
 
 void PipelineLoader::ReadFeatureGates(const ConfigNode* gates) {
   const std::vector<ConfigNode>& items = Items(gates, "featureGates");
+  size_t flow_control_item = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     const ConfigNode& item = items[i];
     const std::string field = Concat("featureGates[", i, "]");
@@ -158,8 +160,12 @@ void PipelineLoader::ReadFeatureGates(const ConfigNode* gates) {
           Concat(name, "=", Quote(value), ", expected ", name, "=true or ", name, "=false"));
     } else if (name == kFlowControlGate) {
       flow_control_ = *on;
-      if (flow_control_) NotBuilt(item.line, field, "flow control");
+      flow_control_item = i;
     }
+  }
+  if (flow_control_) {
+    NotBuilt(items[flow_control_item].line, Concat("featureGates[", flow_control_item, "]"),
+             "flow control");
   }
 }
 
@@ -223,15 +229,22 @@ void PipelineLoader::ResolveType(const ConfigNode& type, const std::string& fiel
     if (entry->schema != nullptr && checkable) {
       entry->schema->Check(parameters, plugin->field, &problems_);
     }
-    if (entry->plugin != nullptr) {
-      CheckStability(*entry->plugin, plugin->name, type.line, field);
-    }
+    // That a filter also tells saturation is no interface of the engine.
+    const KnownType* known = FindKnownType(type.string);
+    if (known != nullptr) facts->roles |= known->roles & kRoleSaturationDetector;
+    CheckStability(*entry, type.string, plugin->name, type.line, field);
     return;
   }
   facts->opaque = true;
   if (const KnownType* known = FindKnownType(type.string)) {
     facts->roles = known->roles;
-    NotBuilt(type.line, type_field, Quote(type.string));
+    if (known->flow_control_schema.empty() || flow_control_) {
+      NotBuilt(type.line, type_field, Quote(type.string));
+    } else {
+      facts->opaque = false;
+      facts->roles &= ~uint32_t{kRoleFilter};  // as a filter it would change decisions
+      CheckFlowControlType(*known, *plugin, type.line, field);
+    }
     return;
   }
   std::string hint;
@@ -245,16 +258,33 @@ void PipelineLoader::ResolveType(const ConfigNode& type, const std::string& fiel
   problems_.Error(type.line, type_field, Concat(Quote(type.string), " is not a plugin type", hint));
 }
 
-void PipelineLoader::CheckStability(const weir_plugin& descriptor, const std::string& name,
-                                    int line, const std::string& field) {
-  const std::string type(descriptor.type.data, descriptor.type.size);
-  if (descriptor.stability == WEIR_STABILITY_ALPHA && !options_.allow_experimental_plugins) {
-    problems_.Error(line, field,
-                    Concat(Quote(name), " has the experimental type ", Quote(type),
-                           "; allow it with --allow-experimental-plugins"));
+void PipelineLoader::CheckFlowControlType(const KnownType& type, const PluginSpec& plugin, int line,
+                                          const std::string& field) {
+  const auto schema = ParameterSchema::Compile(type.flow_control_schema);
+  if (WEIR_BUG_IF(!schema.ok())) return;
+  if (plugin.parameters.kind == ConfigNode::Kind::kMap) {
+    schema->Check(plugin.parameters, plugin.field, &problems_);
   }
-  if (descriptor.replaced_by.size > 0) {
-    const std::string_view replaced_by(descriptor.replaced_by.data, descriptor.replaced_by.size);
+  if (type.is_alpha) RefuseExperimental(plugin.type, plugin.name, line, field);
+  problems_.Warning(line, field + ".type",
+                    Concat(Quote(plugin.type),
+                           " has no effect, flow control is not built in this version of weir"));
+}
+
+void PipelineLoader::RefuseExperimental(const std::string& type, const std::string& name, int line,
+                                        const std::string& field) {
+  if (options_.allow_experimental_plugins) return;
+  problems_.Error(line, field,
+                  Concat(Quote(name), " has the experimental type ", Quote(type),
+                         "; allow it with --allow-experimental-plugins"));
+}
+
+void PipelineLoader::CheckStability(const PluginRegistry::Entry& entry, const std::string& type,
+                                    const std::string& name, int line, const std::string& field) {
+  if (entry.stability() == WEIR_STABILITY_ALPHA) RefuseExperimental(type, name, line, field);
+  if (entry.plugin != nullptr && entry.plugin->replaced_by.size > 0) {
+    const std::string_view replaced_by(entry.plugin->replaced_by.data,
+                                       entry.plugin->replaced_by.size);
     problems_.Warning(line, field + ".type",
                       Concat(Quote(type), " is deprecated, use ", Quote(replaced_by)));
   }

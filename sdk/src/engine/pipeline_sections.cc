@@ -12,7 +12,18 @@ namespace weir::internal {
 
 // A field of a section that this version reads but does not use.
 struct PipelineLoader::FieldRule {
-  enum class Kind { kText, kBoolean, kInteger, kQuantity, kDuration, kReference, kBand, kBands };
+  enum class Kind {
+    kBoolean,
+    kInteger,
+    kQuantity,
+    kDuration,
+    kFairness,  // the name of a policy
+    kOrdering,
+    kUsageLimit,
+    kDetector,  // a map with the name of one
+    kBand,
+    kBands
+  };
   std::string_view name;
   Kind kind;
 };
@@ -22,11 +33,20 @@ namespace {
 // What a plugin is, for errors about a reference to it.
 std::string RoleNames(uint32_t roles) {
   static constexpr std::pair<uint32_t, std::string_view> kNames[] = {
-      {kRoleFilter, "a filter"},          {kRoleScorer, "a scorer"},
-      {kRolePicker, "a picker"},          {kRoleProfileHandler, "a profile handler"},
-      {kRoleProducer, "a data producer"}, {kRoleSource, "a data source"},
-      {kRoleExtractor, "an extractor"},   {kRoleDiscovery, "an endpoint discovery"},
-      {kRoleParser, "a parser"},          {kRoleSaturationDetector, "a saturation detector"}};
+      {kRoleFilter, "a filter"},
+      {kRoleScorer, "a scorer"},
+      {kRolePicker, "a picker"},
+      {kRoleProfileHandler, "a profile handler"},
+      {kRoleProducer, "a data producer"},
+      {kRoleSource, "a data source"},
+      {kRoleExtractor, "an extractor"},
+      {kRoleDiscovery, "an endpoint discovery"},
+      {kRoleParser, "a parser"},
+      {kRoleSaturationDetector, "a saturation detector"},
+      {kRoleFairness, "a fairness policy"},
+      {kRoleOrdering, "an ordering policy"},
+      {kRoleUsageLimit, "a usage limit policy"},
+      {kRoleEviction, "an eviction policy"}};
   for (const auto& [role, name] : kNames) {
     if ((roles & role) != 0) return std::string(name);
   }
@@ -43,7 +63,7 @@ std::optional<uint32_t> PipelineLoader::Reference(const ConfigNode& map, std::st
   if (!name.has_value()) return std::nullopt;
   const auto found = by_name_.find(*name);
   if (found == by_name_.end()) {
-    ReportUnknownReference(map, key, *name, field);
+    ReportUnknownReference(*map.Find(key), Concat(field, ".", key));
     return std::nullopt;
   }
   const uint32_t plugin = found->second;
@@ -56,16 +76,41 @@ std::optional<uint32_t> PipelineLoader::Reference(const ConfigNode& map, std::st
   return plugin;
 }
 
-void PipelineLoader::ReportUnknownReference(const ConfigNode& map, std::string_view key,
-                                            const std::string& name, const std::string& field) {
+void PipelineLoader::ReportUnknownReference(const ConfigNode& name, const std::string& field) {
   std::vector<std::string_view> names;
   for (const auto& [known, index] : by_name_) names.push_back(known);
-  std::string hint = Suggest(name, names);
-  if (hint.empty() && registry_.FindEntry(name) != nullptr) {
-    hint = Concat("; add \"- type: ", name, "\" to plugins");
+  std::string hint = Suggest(name.string, names);
+  if (hint.empty() && registry_.FindEntry(name.string) != nullptr) {
+    hint = Concat("; add \"- type: ", name.string, "\" to plugins");
   }
-  problems_.Error(map.Find(key)->line, Concat(field, ".", key),
-                  Concat(Quote(name), " is not a plugin of this file", hint));
+  problems_.Error(name.line, field,
+                  Concat(Quote(name.string), " is not a plugin of this file", hint));
+}
+
+void PipelineLoader::CheckPolicy(const ConfigNode& name, const std::string& field, uint32_t role,
+                                 std::string_view expected) {
+  constexpr std::string_view kMadeByDefault[] = {
+      "fcfs-ordering-policy", "global-strict-fairness-policy", "static-usage-limit-policy",
+      "utilization-detector"};
+  if (name.kind != ConfigNode::Kind::kString) {
+    problems_.Error(name.line, field, Concat(Show(name), ", expected a string"));
+    return;
+  }
+  if (name.string.empty()) return;
+  uint32_t roles = 0;
+  if (const auto found = by_name_.find(name.string); found != by_name_.end()) {
+    if (facts_[found->second].opaque) return;
+    roles = facts_[found->second].roles;
+  } else if (std::find(std::begin(kMadeByDefault), std::end(kMadeByDefault), name.string) !=
+             std::end(kMadeByDefault)) {
+    roles = FindKnownType(name.string)->roles;
+  } else {
+    ReportUnknownReference(name, field);
+    return;
+  }
+  if ((roles & role) != 0) return;
+  problems_.Error(name.line, field,
+                  Concat(Quote(name.string), " is ", RoleNames(roles), ", expected ", expected));
 }
 
 void PipelineLoader::ReadProfiles(const ConfigNode* profiles) {
@@ -130,6 +175,10 @@ void PipelineLoader::ReadProfilePlugin(const ConfigNode& entry, const std::strin
     }
   }
   if (!plugin.has_value() || facts_[*plugin].opaque) return;
+  if (HasRole(*plugin, kRoleSaturationDetector) && !HasRole(*plugin, kRoleFilter)) {
+    NotBuilt(entry.line, field, Concat(Name(*plugin), " as a filter"));
+    return;
+  }
   if (HasRole(*plugin, kRoleFilter)) profile->filters.push_back(*plugin);
   if (HasRole(*plugin, kRoleScorer)) profile->scorers.push_back({*plugin, weight});
   if (HasRole(*plugin, kRolePicker)) {
@@ -269,9 +318,6 @@ void PipelineLoader::CheckField(const FieldRule& rule, const ConfigNode& value,
   };
   const bool is_text = value.kind == ConfigNode::Kind::kString;
   switch (rule.kind) {
-    case FieldRule::Kind::kText:
-      expect(is_text, "a string");
-      break;
     case FieldRule::Kind::kBoolean:
       expect(value.kind == ConfigNode::Kind::kBoolean, "true or false");
       break;
@@ -289,10 +335,22 @@ void PipelineLoader::CheckField(const FieldRule& rule, const ConfigNode& value,
       expect(is_text && ParseDurationNs(value.string).value_or(-1) >= 0,
              "a duration >= 0 like \"200ms\"");
       break;
-    case FieldRule::Kind::kReference:
+    case FieldRule::Kind::kFairness:
+      CheckPolicy(value, field, kRoleFairness, "a fairness policy");
+      break;
+    case FieldRule::Kind::kOrdering:
+      CheckPolicy(value, field, kRoleOrdering, "an ordering policy");
+      break;
+    case FieldRule::Kind::kUsageLimit:
+      CheckPolicy(value, field, kRoleUsageLimit, "a usage limit policy");
+      break;
+    case FieldRule::Kind::kDetector:
       if (IsMap(value, field)) {
         RefuseUnknownFields(value, field, {"pluginRef"});
-        Reference(value, "pluginRef", field, kRoleSaturationDetector, "a saturation detector");
+        if (RequiredText(value, "pluginRef", field, "the name of a saturation detector")) {
+          CheckPolicy(*value.Find("pluginRef"), field + ".pluginRef", kRoleSaturationDetector,
+                      "a saturation detector");
+        }
       }
       break;
     case FieldRule::Kind::kBand:
@@ -300,8 +358,8 @@ void PipelineLoader::CheckField(const FieldRule& rule, const ConfigNode& value,
                   {{"priority", FieldRule::Kind::kInteger},
                    {"maxBytes", FieldRule::Kind::kQuantity},
                    {"maxRequests", FieldRule::Kind::kQuantity},
-                   {"fairnessPolicyRef", FieldRule::Kind::kText},
-                   {"orderingPolicyRef", FieldRule::Kind::kText}});
+                   {"fairnessPolicyRef", FieldRule::Kind::kFairness},
+                   {"orderingPolicyRef", FieldRule::Kind::kOrdering}});
       break;
     case FieldRule::Kind::kBands: {
       const std::vector<ConfigNode>& bands = Items(&value, field);
@@ -332,14 +390,22 @@ void PipelineLoader::CheckFields(const ConfigNode& node, const std::string& fiel
 }
 
 void PipelineLoader::ReadFlowControl(const ConfigNode& root) {
-  const ConfigNode* detector = root.Find("saturationDetector");
-  if (detector != nullptr && detector->kind != ConfigNode::Kind::kNull) {
-    problems_.Warning(detector->line, "saturationDetector",
-                      "deprecated, use flowControl.saturationDetector");
-    CheckField({"", FieldRule::Kind::kReference}, *detector, "saturationDetector");
-  }
   const ConfigNode* flow_control = root.Find("flowControl");
-  if (flow_control == nullptr || flow_control->kind == ConfigNode::Kind::kNull) return;
+  const bool given = flow_control != nullptr && flow_control->kind != ConfigNode::Kind::kNull;
+  const ConfigNode* detector = given ? flow_control->Find("saturationDetector") : nullptr;
+  const ConfigNode* old_detector = root.Find("saturationDetector");
+  if (old_detector != nullptr && old_detector->kind != ConfigNode::Kind::kNull) {
+    problems_.Warning(old_detector->line, "saturationDetector",
+                      Concat("deprecated, use flowControl.saturationDetector",
+                             detector != nullptr ? "; ignored, as that is given" : ""));
+    CheckField({"", FieldRule::Kind::kDetector}, *old_detector, "saturationDetector");
+    if (detector == nullptr) detector = old_detector;
+  }
+  if (detector != nullptr && detector->kind != ConfigNode::Kind::kNull) {
+    problems_.Warning(detector->line, "flowControl.saturationDetector",
+                      "no effect, this version of weir sheds no requests");
+  }
+  if (!given) return;
   using Kind = FieldRule::Kind;
   CheckFields(*flow_control, "flowControl",
               {{"maxBytes", Kind::kQuantity},
@@ -349,8 +415,8 @@ void PipelineLoader::ReadFlowControl(const ConfigNode& root) {
                {"defaultPriorityBand", Kind::kBand},
                {"defaultNegativePriorityBand", Kind::kBand},
                {"priorityBands", Kind::kBands},
-               {"usageLimitPolicyPluginRef", Kind::kText},
-               {"saturationDetector", Kind::kReference},
+               {"usageLimitPolicyPluginRef", Kind::kUsageLimit},
+               {"saturationDetector", Kind::kDetector},
                {"enableEviction", Kind::kBoolean}});
   if (!flow_control_) {
     problems_.Warning(flow_control->line, "flowControl",

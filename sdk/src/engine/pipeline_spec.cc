@@ -46,6 +46,7 @@ absl::StatusOr<PipelineSpec> PipelineLoader::Load(const ConfigNode& root) {
   ReadProfiles(root.Find("schedulingProfiles"));
   ReadDataLayer(root.Find("dataLayer"));
   ReadFlowControl(root);
+  ReadResources(root.Find("resources"));
 
   AddDefaultProfile();
   CheckProfileHandler();
@@ -54,6 +55,7 @@ absl::StatusOr<PipelineSpec> PipelineLoader::Load(const ConfigNode& root) {
   AddDefaultParsers();
   CheckMetricsReaders();
   BindAttributes();
+  CheckExtractors();
   MakeColumns();
   OrderProducers();
   CheckLimits();

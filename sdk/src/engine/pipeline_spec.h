@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "plugin/registry.h"
 #include "weir/options.h"
+#include "weir/resources.h"
+#include "weir/router.h"
 #include "weir/status.h"
 #include "wire/config_node.h"
 
@@ -55,8 +58,10 @@ struct PipelineSpec {
   uint32_t profile_handler = 0;
   // Data sources, each before its extractors, and the discovery, in file order; added ones last.
   std::vector<uint32_t> data_layer;
-  std::vector<uint32_t> parsers;      // in the order they are asked
-  std::string discovery_plugin;       // instance name or empty
+  std::vector<uint32_t> parsers;  // in the order they are asked
+  std::string discovery_plugin;   // instance name or empty
+  Resources resources;            // of the file itself
+  std::optional<ResourcesSource> resources_file;
   std::vector<std::string> warnings;  // one line each
 };
 

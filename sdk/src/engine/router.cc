@@ -37,6 +37,7 @@ absl::StatusOr<Router> Router::Default(const RouterOptions& options) {
 }
 
 EndpointPool& Router::pool() const noexcept { return engine_->pool(); }
+ResourceStore& Router::resources() const noexcept { return engine_->resources(); }
 
 absl::StatusOr<Decision> Router::Decide(const Request& request) const {
   const absl::StatusOr<internal::DecisionState*> state = engine_->DecideNow(request);

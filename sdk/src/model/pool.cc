@@ -79,6 +79,15 @@ absl::Status Check(const Endpoint& endpoint) {
   return absl::OkStatus();
 }
 
+std::vector<std::string> UsableNames(const std::vector<std::string>& names) {
+  std::vector<std::string> usable;
+  for (const std::string& name : names) {
+    if (usable.size() == kAdaptersPerEndpointMax) break;
+    if (!name.empty() && name.size() <= kNameBytesMax) usable.push_back(name);
+  }
+  return usable;
+}
+
 bool HasLoad(const EndpointMetrics& metrics) {
   return metrics.waiting_requests || metrics.running_requests || metrics.kv_used_ratio;
 }
@@ -90,6 +99,12 @@ Pool::Pool(const Clock& clock, std::function<void(uint32_t)> slot_freed)
   free_slots_.reserve(kEndpointsMax);
   for (uint32_t slot = kEndpointsMax; slot-- > 0;) free_slots_.push_back(slot);
   std::lock_guard lock(mutex_);
+  PublishLocked(true);
+}
+
+void Pool::DeclareAttributes(uint32_t count) {
+  std::lock_guard lock(mutex_);
+  next_.attributes.assign(count, {});
   PublishLocked(true);
 }
 
@@ -128,6 +143,8 @@ absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint) {
     next_.block_count.push_back(0);
     next_.kv_ratio_per_token.push_back(0);
     next_.sample_time.push_back(INT64_MIN);
+    adapters_.emplace_back();
+    for (auto& column : next_.attributes) column.push_back(std::nan(""));
   }
   rows_[row].address = endpoint.address;
   RemoveLabelKeysLocked(rows_[row].labels);
@@ -220,6 +237,8 @@ void Pool::RemoveRowLocked(uint32_t row) {
   erase(next_.block_count);
   erase(next_.kv_ratio_per_token);
   erase(next_.sample_time);
+  erase(adapters_);
+  for (auto& column : next_.attributes) erase(column);
   for (uint32_t i = row; i < rows_.size(); ++i) row_of_slot_[rows_[i].id.slot] = i;
   SweepDrainingLocked();
 }
@@ -235,6 +254,16 @@ void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics) {
   const float kv_tokens =
       static_cast<float>(next_.block_tokens[row]) * static_cast<float>(next_.block_count[row]);
   next_.kv_ratio_per_token[row] = kv_tokens > 0 ? 1 / kv_tokens : 0;
+  for (const AttributeValue& one : metrics.attributes) {
+    if (one.attribute < next_.attributes.size() && std::isfinite(one.value)) {
+      next_.attributes[one.attribute][row] = one.value;
+    }
+  }
+  if (metrics.adapters && *metrics.adapters != adapters_[row]) {
+    adapters_[row] = {UsableNames(metrics.adapters->active), UsableNames(metrics.adapters->waiting),
+                      metrics.adapters->adapters_max};
+    adapters_changed_ = true;
+  }
   if (HasLoad(metrics)) {
     next_.sample_time[row] = clock_.now_ns();
     live_load_.SampleApplied(rows_[row].id.slot);
@@ -288,6 +317,13 @@ void Pool::PublishLocked(bool members_changed) {
     members->rows = rows_;
     members->Index();
     next_.members = std::move(members);
+  }
+  if (members_changed || adapters_changed_) {
+    auto adapters = std::make_shared<AdapterTable>();
+    adapters->rows = adapters_;
+    adapters->Index();
+    next_.adapter_table = std::move(adapters);
+    adapters_changed_ = false;
   }
   ++next_.version_number;
   current_ = std::make_shared<const Snapshot>(next_);

@@ -32,6 +32,9 @@ class Pool final : public EndpointPool {
     return pool_epoch_.load(std::memory_order_acquire);
   }
 
+  // Makes room for this many columns of scraped values. Before the first endpoint. [control]
+  void DeclareAttributes(uint32_t count);
+
   // Changes with each publication. [hot, concurrent]
   uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
   std::shared_ptr<const Snapshot> Current() const;
@@ -67,6 +70,8 @@ class Pool final : public EndpointPool {
   std::shared_ptr<const Snapshot> current_ ABSL_GUARDED_BY(mutex_);
   Snapshot next_ ABSL_GUARDED_BY(mutex_);
   std::vector<Membership::Row> rows_ ABSL_GUARDED_BY(mutex_);
+  std::vector<EndpointAdapters> adapters_ ABSL_GUARDED_BY(mutex_);  // per row
+  bool adapters_changed_ ABSL_GUARDED_BY(mutex_) = false;           // since the last publication
   std::map<std::string, uint32_t> label_keys_ ABSL_GUARDED_BY(mutex_);  // endpoints with the key
   std::vector<uint32_t> row_of_slot_ ABSL_GUARDED_BY(mutex_);
   std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);  // smallest last

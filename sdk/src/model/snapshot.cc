@@ -1,5 +1,7 @@
 #include "model/snapshot.h"
 
+#include <algorithm>
+
 namespace weir::internal {
 
 void Membership::Index() {
@@ -23,6 +25,36 @@ void Membership::Index() {
       column.resize(rows.size(), WEIR_LABEL_ABSENT);
       column[i] = interned;
     }
+  }
+}
+
+void AdapterTable::Index() {
+  none.clear();
+  holders.clear();
+  for (uint32_t row = 0; row < rows.size(); ++row) {
+    const EndpointAdapters& one = rows[row];
+    const auto used = static_cast<uint32_t>(one.active.size() + one.waiting.size());
+    none.push_back({WEIR_ADAPTER_ABSENT, used, one.adapters_max, 0});
+    for (const std::string& name : one.waiting)
+      holders[name].push_back({row, WEIR_ADAPTER_WAITING});
+    for (const std::string& name : one.active) holders[name].push_back({row, WEIR_ADAPTER_ACTIVE});
+  }
+}
+
+void Snapshot::AdapterColumn(std::string_view name, const uint32_t* rows, uint32_t count,
+                             weir_adapter* out) const noexcept {
+  const AdapterTable& table = *adapter_table;
+  for (uint32_t i = 0; i < count; ++i) out[i] = table.none[rows == nullptr ? i : rows[i]];
+  const auto found = table.holders.find(name);
+  if (found == table.holders.end()) return;
+  for (const auto& [row, state] : found->second) {
+    uint32_t index = row;
+    if (rows != nullptr) {
+      const uint32_t* at = std::lower_bound(rows, rows + count, row);
+      if (at == rows + count || *at != row) continue;
+      index = static_cast<uint32_t>(at - rows);
+    }
+    if (index < count) out[index].state = state;
   }
 }
 

@@ -34,6 +34,21 @@ struct Membership {
   void Index();
 };
 
+// LoRA adapters of all endpoints; shared by the snapshots between two changes.
+struct AdapterTable {
+  struct Holder {
+    uint32_t row;
+    uint32_t state;  // WEIR_ADAPTER_...
+  };
+  std::vector<EndpointAdapters> rows;
+  std::vector<weir_adapter> none;  // per row, as for an adapter that nobody has
+  // Who has an adapter, in order of rows; active comes after waiting. The views point into rows.
+  std::unordered_map<std::string_view, std::vector<Holder>> holders;
+
+  // Fills everything below `rows` from rows.
+  void Index();
+};
+
 class Snapshot final : public PoolSnapshot {
  public:
   uint32_t count() const noexcept override { return static_cast<uint32_t>(members->rows.size()); }
@@ -52,11 +67,21 @@ class Snapshot final : public PoolSnapshot {
   std::span<const float> kv_used_ratio() const noexcept override { return kv_used; }
   std::span<const uint32_t> kv_block_tokens() const noexcept override { return block_tokens; }
   std::span<const uint32_t> kv_block_count() const noexcept override { return block_count; }
+  const EndpointAdapters& adapters(uint32_t index) const noexcept override {
+    return adapter_table->rows[index];
+  }
+  std::span<const double> attribute(uint32_t attribute) const noexcept override {
+    return attributes[attribute];
+  }
   std::span<const int64_t> sample_time_ns() const noexcept override { return sample_time; }
 
   // [hot] A column of interned values for a label key.
   const uint32_t* LabelColumn(std::string_view key) const noexcept;
   uint32_t LabelValue(std::string_view value) const noexcept;
+  // What `count` endpoints say about an adapter: those that `rows` lists in rising order, or the
+  // first if it is null.
+  void AdapterColumn(std::string_view name, const uint32_t* rows, uint32_t count,
+                     weir_adapter* out) const noexcept;
 
   std::shared_ptr<const Membership> members;
   uint64_t version_number = 0;
@@ -67,6 +92,8 @@ class Snapshot final : public PoolSnapshot {
   std::vector<uint32_t> block_count;
   std::vector<float> kv_ratio_per_token;  // 1 / tokens of the KV cache; 0 if they are not known
   std::vector<int64_t> sample_time;
+  std::shared_ptr<const AdapterTable> adapter_table;
+  std::vector<std::vector<double>> attributes;  // one column each
 };
 
 }  // namespace weir::internal

@@ -50,7 +50,7 @@ PluginRegistry PluginRegistry::WithBuiltins() {
   }
   for (const ConfiguredType& one : ConfiguredTypes()) {
     const absl::Status added =
-        registry.AddConfigured(KindOf(one.kind), one.type, one.params_schema);
+        registry.AddConfigured(KindOf(one.kind), one.type, one.params_schema, one.stability);
     (void)WEIR_BUG_IF(!added.ok());
   }
   return registry;
@@ -89,10 +89,13 @@ absl::Status PluginRegistry::AddModule(const weir_module* module, const std::str
 }
 
 absl::Status PluginRegistry::AddConfigured(ConfiguredKind kind, std::string_view type,
-                                           std::string_view params_schema) {
+                                           std::string_view params_schema, uint32_t stability) {
   auto schema = CompileSchema(params_schema, type, "built in");
   if (!schema.ok()) return schema.status();
-  return Add(std::string(type), {.kind = kind, .origin = "built in", .schema = *std::move(schema)});
+  return Add(std::string(type), {.kind = kind,
+                                 .origin = "built in",
+                                 .schema = *std::move(schema),
+                                 .configured_stability = stability});
 }
 
 absl::Status PluginRegistry::LoadFile(const std::string& path) {

@@ -40,7 +40,8 @@ class PluginRegistry {
 
   // Adds a type that the engine does not run. Errors: kInvalidArgument, kAlreadyExists.
   absl::Status AddConfigured(ConfiguredKind kind, std::string_view type,
-                             std::string_view params_schema);
+                             std::string_view params_schema,
+                             uint32_t stability = WEIR_STABILITY_BETA);
 
   // Loads a shared object, keeps it mapped until exit, and adds its module. Errors also: kNotFound.
   absl::Status LoadFile(const std::string& path);
@@ -49,7 +50,12 @@ class PluginRegistry {
     const weir_plugin* plugin = nullptr;            // null for types that the engine does not run
     ConfiguredKind kind = ConfiguredKind::kSource;  // where plugin is null
     std::string origin;
-    std::unique_ptr<const ParameterSchema> schema;  // null: any parameter that create reads
+    std::unique_ptr<const ParameterSchema> schema;        // null: any parameter that create reads
+    uint32_t configured_stability = WEIR_STABILITY_BETA;  // where plugin is null
+
+    uint32_t stability() const {
+      return plugin != nullptr ? plugin->stability : configured_stability;
+    }
   };
   // Null if unknown.
   const Entry* FindEntry(std::string_view type) const;

@@ -11,7 +11,8 @@
 namespace weir::internal {
 
 inline constexpr uint32_t kConfigDepthMax = 32;
-inline constexpr uint32_t kConfigNodesMax = 100'000;  // aliases counted each time they are used
+inline constexpr uint32_t kConfigNodesMax = 100'000;   // aliases counted each time they are used
+inline constexpr uint32_t kConfigDocumentsMax = 8192;  // of a file that may hold several
 
 // One value of a YAML or JSON file. Plain scalars take their JSON type by YAML's core schema.
 struct ConfigNode {
@@ -47,5 +48,9 @@ std::string_view KindName(ConfigNode::Kind kind);
 // Reads one YAML or JSON document of at most kConfigBytesMax. Errors: kInvalidArgument, text
 // "name:line: what" (syntax, duplicate key, too deep, too many nodes, a key that is no string).
 absl::StatusOr<ConfigNode> ParseConfig(std::string_view text, const std::string& name);
+
+// The same for a file of at most kConfigDocumentsMax documents; one that is empty is a null.
+absl::StatusOr<std::vector<ConfigNode>> ParseConfigDocuments(std::string_view text,
+                                                             const std::string& name);
 
 }  // namespace weir::internal

@@ -44,8 +44,14 @@ struct Cost {
 
 class TreeBuilder : public YAML::EventHandler {
  public:
+  explicit TreeBuilder(uint32_t documents_max) : documents_max_(documents_max) {}
+
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents_ > 1) Fail(mark, "a second document, expected one");
+    anchors_.clear();
+    roots_.emplace_back();
+    if (roots_.size() <= documents_max_) return;
+    Fail(mark, documents_max_ == 1 ? "a second document, expected one"
+                                   : Concat("more than ", documents_max_, " documents"));
   }
   void OnDocumentEnd() override {}
 
@@ -89,9 +95,9 @@ class TreeBuilder : public YAML::EventHandler {
   void OnMapEnd() override { Close(); }
 
   // After the last event.
-  ConfigNode TakeRoot() {
+  std::vector<ConfigNode> TakeRoots() {
     if (bad_key_.has_value()) throw *bad_key_;
-    return std::move(root_);
+    return std::move(roots_);
   }
 
  private:
@@ -199,7 +205,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void Attach(ConfigNode node, const Cost& cost) {
     if (levels_.empty()) {
-      root_ = std::move(node);
+      roots_.back() = std::move(node);
       return;
     }
     Level& parent = levels_.back();
@@ -226,11 +232,11 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
-  ConfigNode root_;
+  const uint32_t documents_max_;
+  std::vector<ConfigNode> roots_;
   std::vector<Level> levels_;
   std::map<YAML::anchor_t, Anchor> anchors_;
   std::optional<ConfigError> bad_key_;
-  uint32_t documents_ = 0;
   uint64_t nodes_ = 0;
   uint64_t bytes_ = 0;
 };
@@ -241,9 +247,8 @@ absl::Status ErrorAt(const std::string& name, int line, std::string_view text) {
   return problems.ToStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<ConfigNode> ParseConfig(std::string_view text, const std::string& name) {
+absl::StatusOr<std::vector<ConfigNode>> Parse(std::string_view text, const std::string& name,
+                                              uint32_t documents_max) {
   if (text.size() > kConfigBytesMax) {
     return ErrorAt(name, 0, Concat(text.size(), " bytes, expected at most ", kConfigBytesMax));
   }
@@ -252,10 +257,10 @@ absl::StatusOr<ConfigNode> ParseConfig(std::string_view text, const std::string&
     ViewBuffer buffer(text);
     std::istream stream(&buffer);
     YAML::Parser parser(stream);
-    TreeBuilder builder;
+    TreeBuilder builder(documents_max);
     while (parser.HandleNextDocument(builder)) {
     }
-    return builder.TakeRoot();
+    return builder.TakeRoots();
   } catch (const ConfigError& error) {
     return ErrorAt(name, error.line, error.what());
   } catch (const YAML::Exception& error) {
@@ -263,6 +268,19 @@ absl::StatusOr<ConfigNode> ParseConfig(std::string_view text, const std::string&
   } catch (const std::exception& error) {
     return ErrorAt(name, 0, error.what());
   }
+}
+
+}  // namespace
+
+absl::StatusOr<ConfigNode> ParseConfig(std::string_view text, const std::string& name) {
+  absl::StatusOr<std::vector<ConfigNode>> roots = Parse(text, name, 1);
+  if (!roots.ok()) return roots.status();
+  return roots->empty() ? ConfigNode() : std::move(roots->front());
+}
+
+absl::StatusOr<std::vector<ConfigNode>> ParseConfigDocuments(std::string_view text,
+                                                             const std::string& name) {
+  return Parse(text, name, kConfigDocumentsMax);
 }
 
 }  // namespace weir::internal

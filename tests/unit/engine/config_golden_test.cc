@@ -9,6 +9,9 @@
 //               what PipelineSpec holds, plugins by name
 //   profiles    {name: {filters: [...], scorers: {name: weight}, picker: name}}
 //   bound       {"reader.Attribute": producer}
+//   objectives  {name: priority}
+//   rewrites    {name: ["models -> target:weight ..."]}
+//   resources_file  "path", and " watched" and " pool" if given
 // What a case does not name is not compared. Every plugin of a good file is created as well, errors
 // of that are the case's errors.
 #include <gtest/gtest.h>
@@ -106,6 +109,38 @@ Json BoundOf(const PipelineSpec& spec) {
   return bound;
 }
 
+Json ObjectivesOf(const PipelineSpec& spec) {
+  Json objectives = Json::object();
+  for (const InferenceObjective& one : spec.resources.objectives) {
+    objectives[one.name] = one.priority;
+  }
+  return objectives;
+}
+
+Json RewritesOf(const PipelineSpec& spec) {
+  Json rewrites = Json::object();
+  for (const InferenceModelRewrite& one : spec.resources.rewrites) {
+    rewrites[one.name] = Json::array();
+    for (const InferenceModelRewrite::Rule& rule : one.rules) {
+      std::string text = rule.models.empty() ? "*" : absl::StrJoin(rule.models, ",");
+      text += " ->";
+      for (const InferenceModelRewrite::Target& target : rule.targets) {
+        text += " " + target.model;
+        if (target.weight) text += ":" + std::to_string(*target.weight);
+      }
+      rewrites[one.name].push_back(text);
+    }
+  }
+  return rewrites;
+}
+
+std::string ResourcesFileOf(const PipelineSpec& spec) {
+  if (!spec.resources_file.has_value()) return "";
+  const ResourcesSource& file = *spec.resources_file;
+  return file.path + (file.watch_file ? " watched" : "") +
+         (file.pool_name.empty() ? "" : " " + file.pool_name);
+}
+
 Json Actual(const PipelineSpec& spec) {
   return {{"plugins", PluginsOf(spec, false)},
           {"added", PluginsOf(spec, true)},
@@ -116,7 +151,10 @@ Json Actual(const PipelineSpec& spec) {
           {"producers", NamesOf(spec, spec.producers)},
           {"discovery", spec.discovery_plugin},
           {"warnings", spec.warnings},
-          {"bound", BoundOf(spec)}};
+          {"bound", BoundOf(spec)},
+          {"objectives", ObjectivesOf(spec)},
+          {"rewrites", RewritesOf(spec)},
+          {"resources_file", ResourcesFileOf(spec)}};
 }
 
 Json Lines(std::string_view text) {
@@ -149,12 +187,27 @@ void RunCase(const Json& one) {
 
 void RunFile(const std::string& name) {
   const Json cases = Json::parse(ReadText(Folder() / name));
-  static const std::set<std::string> kKeys = {
-      "id",        "why",          "yaml",     "file",
-      "whole",     "experimental", "status",   "error",
-      "warnings",  "plugins",      "added",    "data_layer",
-      "parsers",   "bound",        "profiles", "profile_handler",
-      "discovery", "producers"};
+  static const std::set<std::string> kKeys = {"id",
+                                              "why",
+                                              "yaml",
+                                              "file",
+                                              "whole",
+                                              "experimental",
+                                              "status",
+                                              "error",
+                                              "warnings",
+                                              "plugins",
+                                              "added",
+                                              "data_layer",
+                                              "parsers",
+                                              "bound",
+                                              "profiles",
+                                              "profile_handler",
+                                              "discovery",
+                                              "producers",
+                                              "objectives",
+                                              "rewrites",
+                                              "resources_file"};
   std::set<std::string> ids;
   for (const Json& one : cases) {
     SCOPED_TRACE(one["id"].get<std::string>());
@@ -167,6 +220,9 @@ void RunFile(const std::string& name) {
 TEST(ConfigGoldenTest, Examples) { RunFile("examples.json"); }
 TEST(ConfigGoldenTest, Rules) { RunFile("rules.json"); }
 TEST(ConfigGoldenTest, Errors) { RunFile("errors.json"); }
+TEST(ConfigGoldenTest, FlowControl) { RunFile("flow_control.json"); }
+TEST(ConfigGoldenTest, Resources) { RunFile("resources.json"); }
+TEST(ConfigGoldenTest, Samples) { RunFile("samples.json"); }
 
 }  // namespace
 }  // namespace weir::internal

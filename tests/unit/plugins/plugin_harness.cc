@@ -28,14 +28,14 @@ std::string PluginHarness::CreateError(std::string_view type, const std::string&
   return std::string(instance.status().message());
 }
 
-std::vector<uint32_t> PluginHarness::Apply(const KitPool& pool) {
+std::vector<uint32_t> PluginHarness::Apply(const KitPool& pool, KitRequestView& request) {
   const auto& filter = table<weir_filter>(WEIR_INTERFACE_FILTER);
   std::vector<uint64_t> keep((pool.count() + 63) / 64, ~uint64_t{0});
-  const weir_call* call = host_.Begin(pool, no_request_);
+  const weir_call* call = host_.Begin(pool, request);
   weir_code code;
   {
     AllocationForbidden guard;
-    code = filter.apply(self(), call, &no_request_.raw(), &pool.batch(), keep.data());
+    code = filter.apply(self(), call, &request.raw(), &pool.batch(), keep.data());
   }
   EXPECT_EQ(code, WEIR_OK);
   std::vector<uint32_t> kept;
@@ -45,14 +45,14 @@ std::vector<uint32_t> PluginHarness::Apply(const KitPool& pool) {
   return kept;
 }
 
-std::vector<double> PluginHarness::Score(const KitPool& pool) {
+std::vector<double> PluginHarness::Score(const KitPool& pool, KitRequestView& request) {
   const auto& scorer = table<weir_scorer>(WEIR_INTERFACE_SCORER);
   std::vector<double> scores(pool.count(), 0.0);
-  const weir_call* call = host_.Begin(pool, no_request_);
+  const weir_call* call = host_.Begin(pool, request);
   weir_code code;
   {
     AllocationForbidden guard;
-    code = scorer.score(self(), call, &no_request_.raw(), &pool.batch(), scores.data());
+    code = scorer.score(self(), call, &request.raw(), &pool.batch(), scores.data());
   }
   EXPECT_EQ(code, WEIR_OK);
   return scores;
@@ -94,6 +94,10 @@ KitPool PoolOf(const nlohmann::json& endpoints) {
     endpoint.waiting_requests = one.value("waiting_requests", 0u);
     endpoint.running_requests = one.value("running_requests", 0u);
     endpoint.kv_used_ratio = one.value("kv_used_ratio", 0.0f);
+    endpoint.address = one.value("address", endpoint.address);
+    endpoint.active_adapters = one.value("active_adapters", endpoint.active_adapters);
+    endpoint.waiting_adapters = one.value("waiting_adapters", endpoint.waiting_adapters);
+    endpoint.adapters_max = one.value("adapters_max", 0u);
   }
   return KitPool(pool);
 }

@@ -42,8 +42,10 @@ class PluginHarness {
   }
 
   // Which of the pool's endpoints the filter keeps.
-  std::vector<uint32_t> Apply(const KitPool& pool);
-  std::vector<double> Score(const KitPool& pool);
+  std::vector<uint32_t> Apply(const KitPool& pool) { return Apply(pool, no_request_); }
+  std::vector<uint32_t> Apply(const KitPool& pool, KitRequestView& request);
+  std::vector<double> Score(const KitPool& pool) { return Score(pool, no_request_); }
+  std::vector<double> Score(const KitPool& pool, KitRequestView& request);
   std::vector<uint32_t> Pick(const KitPool& pool, const std::vector<double>& scores,
                              uint32_t index_max = 16);
   weir_code Produce(const KitPool& pool, KitRequestView& request,

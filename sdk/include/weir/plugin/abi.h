@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define WEIR_ABI_MAJOR 1u
-#define WEIR_ABI_MINOR 0u
+#define WEIR_ABI_MINOR 1u
 
 /* True if the struct that p points to is new enough to have the member: its writer knew it,
  * and so did the compiler that built this line. */
@@ -149,6 +149,17 @@ typedef struct weir_in_flight_load { /* type "weir.in_flight_load/1" */
   int64_t requests;
   int64_t tokens;
 } weir_in_flight_load;
+
+/* A scraped value of an endpoint has the type "f64"; NaN where the endpoint never gave one. */
+
+/* What an endpoint says about one LoRA adapter, since ABI 1.1. Frozen. */
+enum { WEIR_ADAPTER_ABSENT = 0, WEIR_ADAPTER_ACTIVE = 1, WEIR_ADAPTER_WAITING = 2 };
+typedef struct weir_adapter {
+  uint32_t state;        /* WEIR_ADAPTER_...; waiting: requests wait for it to be loaded */
+  uint32_t used;         /* adapters that are active, and that are waited for */
+  uint32_t adapters_max; /* how many fit at once, 0 if the engine did not say */
+  uint32_t reserved;
+} weir_adapter;
 
 enum {
   WEIR_ATTRIBUTE_READ = 1,     /* required: somebody must produce it */
@@ -340,7 +351,8 @@ enum {
   WEIR_LOAD_WAITING_REQUESTS = 2,
   WEIR_LOAD_RUNNING_REQUESTS = 4,
   WEIR_LOAD_KV_USED_RATIO = 8,
-  WEIR_LOAD_KV_BLOCKS = 16
+  WEIR_LOAD_KV_BLOCKS = 16,
+  WEIR_LOAD_ADAPTERS = 32
 };
 
 /* One plugin type. All pointers live forever. */

@@ -39,3 +39,10 @@ WEIR_SLOT(weir_code, set_tokens,
 /* Adds to a counter of this plugin instance that the host publishes; `counter` is one of at most 8
  * numbers that the plugin chose. [hot] */
 WEIR_SLOT(void, count, (const weir_call* call, uint32_t counter, uint64_t delta))
+
+/* Since 1.1. */
+
+/* What each endpoint of the batch says about the LoRA adapter of this name; null when the
+ * decision's limit of memory is reached. Valid until the call returns. [hot] */
+WEIR_SLOT(const weir_adapter*, adapters,
+          (const weir_call* call, const weir_batch* batch, weir_str name))

@@ -233,6 +233,12 @@ class Batch {
   uint32_t intern(std::string_view value) const noexcept {
     return call_.raw()->host->intern(call_.raw(), Str(value));
   }
+  // What each endpoint says about a LoRA adapter; false if the host is of ABI 1.0 or out of memory.
+  Column<weir_adapter> adapters(std::string_view name) const noexcept {
+    const weir_host* host = call_.raw()->host;
+    if (!WEIR_HAS(weir_host, host, adapters)) return {};
+    return {host->adapters(call_.raw(), batch_, Str(name)), count()};
+  }
   const Call& call() const noexcept { return call_; }
 
  private:
@@ -254,6 +260,11 @@ inline constexpr Attribute kInFlightLoad{"InFlightLoadDataKey", "weir.in_flight_
                                          sizeof(weir_in_flight_load), "inflight-load-producer"};
 inline constexpr Attribute kUncachedTokens{"UncachedRequestTokensDataKey", "i64", sizeof(int64_t),
                                            "inflight-load-producer"};
+// Scraped from clusters, so that there is no producer to add.
+inline constexpr Attribute kClusterQueueSize{"llm-d.ai/multicluster-queue-size", "f64",
+                                             sizeof(double), ""};
+inline constexpr Attribute kClusterKvUsedRatio{"llm-d.ai/multicluster-kv-cache-utilization", "f64",
+                                               sizeof(double), ""};
 inline constexpr Attribute kTokenizedPrompt{"TokenizedPrompt", "weir.tokens/1", 0,
                                             "token-producer"};
 

@@ -14,7 +14,13 @@ TEST(Filters, Goldens) {
     SCOPED_TRACE(one["id"].get<std::string>());
     PluginHarness harness(one["type"].get<std::string>(),
                           one.value("parameters", json::object()).dump());
-    EXPECT_EQ(json(harness.Apply(PoolOf(one["endpoints"]))), one["kept"]);
+    KitRequest from;
+    const json headers = one.value("headers", json::object());
+    for (const auto& [name, value] : headers.items()) {
+      from.headers.emplace_back(name, value.get<std::string>());
+    }
+    KitRequestView request(from);
+    EXPECT_EQ(json(harness.Apply(PoolOf(one["endpoints"]), request)), one["kept"]);
   }
 }
 

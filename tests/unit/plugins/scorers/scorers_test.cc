@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "plugin_harness.h"
@@ -33,8 +34,19 @@ TEST(Scorers, Goldens) {
                           one.value("parameters", json::object()).dump());
     KitPool pool = PoolOf(one["endpoints"]);
     const LoadColumns columns(one);
-    pool.SetColumns({columns.load.data(), columns.uncached_tokens.data()});
-    const std::vector<double> scores = harness.Score(pool);
+    std::vector<double> attribute;
+    for (const json& value : one.value("attribute", json::array())) {
+      attribute.push_back(value.is_null() ? std::nan("") : value.get<double>());
+    }
+    if (attribute.empty()) {
+      pool.SetColumns({columns.load.data(), columns.uncached_tokens.data()});
+    } else {
+      pool.SetColumns({attribute.data()});
+    }
+    KitRequest from;
+    from.model = one.value("model", "m");
+    KitRequestView request(from);
+    const std::vector<double> scores = harness.Score(pool, request);
     ASSERT_EQ(scores.size(), one["scores"].size());
     for (size_t i = 0; i < scores.size(); ++i) {
       EXPECT_NEAR(scores[i], one["scores"][i].get<double>(), 1e-6) << "endpoint " << i;
@@ -50,6 +62,19 @@ TEST(Scorers, ExtremeColumnsGiveNumbers) {
     EXPECT_THAT(PluginHarness(type).Score(pool), ::testing::ElementsAre(1.0, 0.0)) << type;
   }
   EXPECT_THAT(PluginHarness("load-aware-scorer").Score(pool), ::testing::ElementsAre(0.5, 0.0));
+}
+
+TEST(Scorers, ScoreNothingWithoutTheirColumn) {
+  for (const char* type :
+       {"multicluster-queue-scorer", "multicluster-kv-cache-utilization-scorer"}) {
+    KitPool pool(std::vector<KitEndpoint>(2));
+    pool.SetColumns({nullptr});
+    EXPECT_THAT(PluginHarness(type).Score(pool), ::testing::ElementsAre(0.0, 0.0)) << type;
+  }
+  PluginHarness lora("lora-affinity-scorer");
+  lora.host().SetArenaBytesMax(16);
+  const KitPool pool({{.name = "a", .active_adapters = {"m"}}, {.name = "b"}});
+  EXPECT_THAT(lora.Score(pool), ::testing::ElementsAre(0.0, 0.0)) << "no memory, no opinion";
 }
 
 TEST(Scorers, WarnOfParametersTheyReplace) {
