@@ -123,6 +123,35 @@ def sources(root, _bin):
             yield f"docs/dependencies.md: {name} is missing"
 
 
+def plugin_states(root):
+    """The state of each type of the configuration language, and of weir's own, as the sources have it."""
+    cmake = read(root / "plugins/CMakeLists.txt")
+    states = {}
+    for folder, alpha in re.findall(r"^weir_configured\(\w+/([\w-]+)( ALPHA)?\)", cmake, re.M):
+        states[folder] = "experimental" if alpha else "built"
+    for path in sorted((root / "plugins").rglob("*.cc")):
+        for added in re.findall(r"\.\s*Add\w*<[^(]*\(\s*\"[\w-]+\"\)[^;]*;", read(path)):
+            state = "deprecated" if ".Deprecated(" in added else "experimental" if ".Alpha(" in added else "built"
+            states[re.search(r'"([\w-]+)"', added).group(1)] = state
+    table = read(root / "sdk/src/engine/known_types.cc").split("kKnownTypes[] = {")[1].split("\n};")[0]
+    for name, rest in re.findall(r'\{"([\w-]+)",([^}]*)\}', table):
+        states.setdefault(name, "no effect" if re.search(r"k\w+(?:Schema|Parameters)", rest) else "refused")
+    return states
+
+
+def compatibility(root, _bin):
+    """The table of plugin types in docs/compatibility.md is what the sources have."""
+    page = read(root / "docs/compatibility.md")
+    table = page.split("<!-- plugin types -->")[1].split("<!-- end of plugin types -->")[0]
+    shown = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|", table, re.M))
+    states = plugin_states(root)
+    for name in sorted(set(states) | set(shown)):
+        if states.get(name) != shown.get(name):
+            yield f"docs/compatibility.md: {name} is {shown.get(name, 'missing')}, the sources say {states.get(name, 'unknown')}"
+    if len(states) < 97:
+        yield f"{len(states)} plugin types found in the sources, expected at least 97"
+
+
 def configuration(root, _bin):
     """docs/configuration.md names every section and every type."""
     page = read(root / "docs/configuration.md")
@@ -228,7 +257,7 @@ def flags(root, binaries):
         yield f"{count} flags found, expected at least 10"
 
 
-CHECKS = {check.__name__: check for check in (links, sources, configuration, pipelines, refusals, flags)}
+CHECKS = {check.__name__: check for check in (links, sources, compatibility, configuration, pipelines, refusals, flags)}
 
 
 def main(arguments):

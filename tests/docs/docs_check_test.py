@@ -67,6 +67,24 @@ class DocsCheckTest(unittest.TestCase):
         self.write("docs/configuration.md", "Use `--slow`.")
         self.assertIn("weir-gateway has no --slow", self.found("flags"))
 
+    def test_compatibility(self):
+        self.write("plugins/CMakeLists.txt", "weir_configured(a/one)\nweir_configured(a/two ALPHA)\n")
+        self.write("plugins/a/x/x.cc", 'module\n  .AddScorer<X>("three")\n  .Beta();\n'
+                                       'module.AddFilter<Y>("four").Deprecated("three");\n')
+        self.write("sdk/src/engine/known_types.cc", 'kKnownTypes[] = {\n{"one", kA},\n{"five", kB},\n'
+                                                    '{"six", kC, kSixSchema},\n};')
+        rows = {"one": "built", "two": "experimental", "three": "built", "four": "deprecated", "five": "refused",
+                "six": "no effect"}
+        self.assertEqual(docs_check.plugin_states(self.root), rows)
+        rows["five"] = "built"
+        del rows["six"]
+        table = "".join(f"| `{name}` | {state} | |\n" for name, state in rows.items())
+        self.write("docs/compatibility.md", f"<!-- plugin types -->\n{table}<!-- end of plugin types -->\n")
+        found = self.found("compatibility")
+        self.assertIn("five is built, the sources say refused", found)
+        self.assertIn("six is missing, the sources say no effect", found)
+        self.assertNotIn("one is", found)
+
     def test_definitions(self):
         self.write("sdk/a.h", "class Engine final {\n  // Gone();\n  void Run();\n};\n")
         self.write("sdk/a.cc", "int Relay::Drive(int a) { return Help(a); }\n")
