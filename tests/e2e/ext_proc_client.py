@@ -9,7 +9,7 @@ import fleet
 sys.path.append(str(fleet.ROOT))  # where grpcio looks for the .proto file
 import grpc
 
-PROTO = "tests/e2e/ext_proc.proto"
+PROTO = "sdk/io/ext_proc/proto/external_processor.proto"
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 HEALTH = "/grpc.health.v1.Health/Check"
 WAIT_S = 30

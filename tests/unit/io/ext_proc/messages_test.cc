@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "ext_proc_testing.h"
 #include "weir/io/ext_proc/header_rules.h"
 #include "weir/limits.h"
@@ -310,6 +312,70 @@ TEST(AnswerWriter, WritesTrailersAndImmediateAnswers) {
       Json::parse(R"({"immediate_response": {"status": 429, "set": [["r", "s"]], "body": "no"}})"));
   EXPECT_EQ(DecodeAnswer(writer.Immediate(400, {}, "")),
             Json({{"immediate_response", {{"status", 400}}}}));
+}
+
+// The bytes of another implementation. What DecodeAnswer() makes of its answers vouches for the
+// tests above; field order differs, as protobuf allows.
+class ProtobufTest : public ::testing::Test {
+ protected:
+  ProtobufTest() {
+    std::ifstream file(WEIR_SOURCE_DIR "/tests/golden/ext_proc_messages/messages.json");
+    golden_ = Json::parse(file);
+  }
+  static std::string BytesOf(const Json& one) {
+    const std::string hex = one["hex"];
+    std::string out;
+    for (size_t i = 0; i < hex.size(); i += 2) {
+      out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+    }
+    return out;
+  }
+  Json golden_;
+};
+
+TEST_F(ProtobufTest, ReadsItsRequests) {
+  ASSERT_FALSE(golden_["requests"].empty());
+  for (const Json& one : golden_["requests"]) {
+    SCOPED_TRACE(one["message"].dump());
+    const std::string bytes = BytesOf(one);
+    const std::string own = EncodeRequest(one["message"]);
+    const ProcessingRequestView view = Read(bytes);
+    const ProcessingRequestView expected = Read(own);
+    EXPECT_EQ(view.phase, expected.phase);
+    EXPECT_EQ(view.end_of_stream, expected.end_of_stream);
+    EXPECT_EQ(view.observability_mode, expected.observability_mode);
+    EXPECT_EQ(view.has_protocol_config, expected.has_protocol_config);
+    EXPECT_EQ(view.request_body_mode, expected.request_body_mode);
+    EXPECT_EQ(view.response_body_mode, expected.response_body_mode);
+    EXPECT_EQ(view.body, expected.body);
+    std::vector<Header> headers, expected_headers;
+    EXPECT_EQ(ReadHeaders(view.headers, &headers), Code::kOk);
+    EXPECT_EQ(ReadHeaders(expected.headers, &expected_headers), Code::kOk);
+    ASSERT_EQ(headers.size(), expected_headers.size());
+    for (size_t i = 0; i < headers.size(); ++i) {
+      EXPECT_THAT(headers[i], IsHeader(expected_headers[i].name, expected_headers[i].value));
+    }
+    const Json metadata = one["message"].value("metadata", Json::object());
+    for (const auto& [name_space, fields] : metadata.items()) {
+      for (const auto& [key, value] : fields.items()) {
+        const MetadataValue found = FindMetadata(view.metadata, name_space, key);
+        EXPECT_NE(found.kind, MetadataValue::Kind::kAbsent) << key;
+        EXPECT_EQ(found.kind, FindMetadata(expected.metadata, name_space, key).kind) << key;
+        if (value.is_string()) {
+          EXPECT_EQ(found.bytes, value.get<std::string>());
+        } else if (value.is_number()) {
+          EXPECT_EQ(found.number, value.get<double>());
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ProtobufTest, UnderstandsItsAnswers) {
+  ASSERT_FALSE(golden_["answers"].empty());
+  for (const Json& one : golden_["answers"]) {
+    EXPECT_EQ(DecodeAnswer(BytesOf(one)), one["message"]);
+  }
 }
 
 TEST(HeaderRules, KnowWhoMaySetWhat) {
