@@ -79,6 +79,7 @@ class Upstream(wire.ScriptedServer):
         super().__init__()
         self.script = lambda sock, request: (sock.sendall(wire.whole()), True)[1]
         self.answer = self.first_metrics
+        self.page = b""
         self.address = f"127.0.0.1:{self.port}"
         self.sockets = []
 
@@ -100,7 +101,7 @@ class Upstream(wire.ScriptedServer):
     def first_metrics(self, sock, request):
         if request.target == "/metrics":
             self.requests.remove(request)
-            sock.sendall(wire.whole(b"", status="200 OK"))
+            sock.sendall(wire.whole(self.page))
             return True
         return self.script(sock, request)
 
@@ -199,7 +200,9 @@ class Picker:
 
 
 def write_endpoints(folder, servers):
-    entries = [{"name": f"server-{i}", "address": "127.0.0.1", "port": s.port}
+    """`servers`: with a port of loopback, or members of the file."""
+    entries = [{"name": f"server-{i}",
+                **(s if isinstance(s, dict) else {"address": "127.0.0.1", "port": s.port})}
                for i, s in enumerate(servers)]
     new = folder / "endpoints.new"
     new.write_text(json.dumps({"endpoints": entries}))
