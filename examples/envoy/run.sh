@@ -71,7 +71,8 @@ echo "starting 3 simulated vLLM servers, weir-epp and $("$envoy" --version | gre
   --num-gpu-blocks-override 3000 --seed 1 >"$out/sim.log" 2>&1 &
 pids+=($!)
 (cd "$out" && exec "$bin/weir-epp" --config-file pipeline.yaml --grpc-port $grpc \
-  --grpc-health-port $health --metrics-port $metrics --health-checking >epp.log 2>&1) &
+  --grpc-health-port $health --metrics-port $metrics --bind-address 127.0.0.1 \
+  --health-checking >epp.log 2>&1) &
 pids+=($!)
 await answers $grpc
 "$envoy" -c "$out/envoy.yaml" --use-dynamic-base-id --concurrency 2 --log-level warning \

@@ -163,7 +163,8 @@ class Picker:
         self.program = self.programs.start("weir-epp", [
             BIN / "weir-epp", "--config-file", "pipeline.yaml", "--grpc-port", self.port,
             "--grpc-health-port", self.health_port, "--metrics-port", self.metrics_port,
-            f"--secure-serving={'true' if self.tls else 'false'}", "--health-checking",
+            "--bind-address", "127.0.0.1", "--health-checking",
+            f"--secure-serving={'true' if self.tls else 'false'}",
             *self.flags], cwd=self.folder)
         until(self.listens, "weir-epp to listen")
 
