@@ -51,7 +51,7 @@ ssize_t ReadCallData(nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_
   }
   if (queued <= length && call->finishing()) {
     *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    static_cast<GrpcConnection*>(user_data)->SubmitTrailers(*call);
+    if (call->TakeTrailers()) static_cast<GrpcConnection*>(user_data)->SubmitTrailers(*call);
   }
   return static_cast<ssize_t>(std::min(queued, length));
 }
@@ -164,6 +164,7 @@ bool GrpcConnection::ReadOnce() {
   }
   if (result.drained && !peer_closed_) can_read_ = false;
   last_read_ns_ = loop_->now_ns();
+  ping_sent_ = false;
   core_->counters.bytes_in.Add(result.bytes);
   const ssize_t taken =
       nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(in.data()), result.bytes);
@@ -242,20 +243,18 @@ void GrpcConnection::OnTimer() {
     Die(GrpcEnd::kConnectionLost);
     return;
   }
-  const int64_t now_ns = loop_->now_ns();
-  if (ping_sent_ns_ != 0 && last_read_ns_ <= ping_sent_ns_) {
+  if (ping_sent_) {
     core_->Count(GrpcRefusal::kKeepalive);
     Die(GrpcEnd::kConnectionLost);
     return;
   }
-  ping_sent_ns_ = 0;
-  const int64_t silence_ns = now_ns - last_read_ns_;
+  const int64_t silence_ns = loop_->now_ns() - last_read_ns_;
   if (silence_ns < options.keepalive_ns) {
     loop_->Arm(timer_, options.keepalive_ns - silence_ns);
     return;
   }
   nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
-  ping_sent_ns_ = now_ns;
+  ping_sent_ = true;
   loop_->Arm(timer_, options.keepalive_timeout_ns);
   Touch();
 }

@@ -124,7 +124,7 @@ class GrpcConnection final : public Retirable, public ListNode, private EventHan
   uint64_t held_bytes_ = 0;
   uint64_t unconsumed_bytes_ = 0;
   int64_t last_read_ns_ = 0;
-  int64_t ping_sent_ns_ = 0;  // 0: none is waiting for its answer
+  bool ping_sent_ = false;  // and nothing has been read since
   uint32_t call_count_ = 0;
   State state_ = State::kOpen;
   bool can_read_ = true;

@@ -45,7 +45,7 @@ void ServerCall::Recycle() noexcept {
   pending_end_.reset();
   status_ = Code::kOk;
   any_message_ = paused_ = throttled_ = client_done_ = half_close_told_ = headers_sent_ = false;
-  deferred_ = finishing_ = closed_ = closed_cleanly_ = false;
+  deferred_ = finishing_ = trailers_sent_ = closed_ = closed_cleanly_ = false;
 }
 
 void ServerCall::OnData(std::string_view bytes) {
@@ -172,11 +172,19 @@ bool ServerCall::Attend() {
 
 void ServerCall::EndByServer(GrpcEnd why, Code code, std::string_view text) {
   queue_.Clear();
-  if (!finishing_) {
-    StartFinish(code, text);
-  } else if (!closed_) {
+  if (closed_) {
+    // Nobody is left to tell.
+  } else if (finishing_) {
     // What Finish() promised cannot be kept.
     connection_->ResetStream(*this, NGHTTP2_CANCEL);
+  } else if (headers_sent_) {
+    // Past the data, for which the client may have no window.
+    SetStatus(code, text);
+    trailers_sent_ = true;
+    connection_->SubmitTrailers(*this);
+    connection_->Touch();
+  } else {
+    StartFinish(code, text);
   }
   Detach(why);
 }
@@ -270,11 +278,15 @@ void ServerCall::Finish(Code code, std::string_view text) {
   Settle();
 }
 
-void ServerCall::StartFinish(Code code, std::string_view text) {
+void ServerCall::SetStatus(Code code, std::string_view text) {
   finishing_ = true;
   status_ = code;
   AppendGrpcMessage(text, kGrpcStatusTextBytesMax, status_text_);
   receive_deadline_ns_ = kNever;
+}
+
+void ServerCall::StartFinish(Code code, std::string_view text) {
+  SetStatus(code, text);
   if (closed_) return;
   if (!headers_sent_) {
     headers_sent_ = true;

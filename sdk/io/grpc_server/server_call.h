@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "weir/io/grpc_server/grpc_call.h"
 #include "weir/io/grpc_server/message_reader.h"
@@ -67,7 +68,8 @@ class ServerCall final : public GrpcCall, public ListNode {
   size_t queued_bytes() const noexcept { return queue_.bytes(); }
   // Finish() was called and nothing but the trailers is missing behind the queue.
   bool finishing() const noexcept { return finishing_; }
-  bool headers_sent() const noexcept { return headers_sent_; }
+  // True once: the trailers are to be submitted now.
+  bool TakeTrailers() noexcept { return !std::exchange(trailers_sent_, true); }
   Code status() const noexcept { return status_; }
   std::string_view status_text() const noexcept { return status_text_; }
   void set_deferred() noexcept { deferred_ = true; }
@@ -102,6 +104,7 @@ class ServerCall final : public GrpcCall, public ListNode {
   void DeliverBacklog();
   void TellHalfClose();
   void DropInput() noexcept;
+  void SetStatus(Code code, std::string_view text);
   void StartFinish(Code code, std::string_view text);
   void NeedAttention() noexcept;
   void SetReceiveDeadline(bool was_inside) noexcept;
@@ -145,6 +148,7 @@ class ServerCall final : public GrpcCall, public ListNode {
   bool headers_sent_ = false;
   bool deferred_ = false;  // the HTTP/2 library waits for more to send
   bool finishing_ = false;
+  bool trailers_sent_ = false;
   bool closed_ = false;
   bool closed_cleanly_ = false;
 };
