@@ -191,7 +191,7 @@ absl::Status BodyReader::State::Skip(JsonValue value, uint32_t depth) {
 }
 
 absl::Status BodyReader::State::ReadNull(JsonValue value, bool* is_null) {
-  JsonType type;
+  JsonType type = JsonType::null;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   *is_null = false;
   if (type != JsonType::null) return absl::OkStatus();
