@@ -13,7 +13,8 @@ constexpr std::string_view kProfileHandler = "single-profile-handler";
 constexpr std::string_view kPicker = "max-score-picker";
 constexpr std::string_view kMetricsSource = "metrics-data-source";
 constexpr std::string_view kMetricsExtractor = "core-metrics-extractor";
-constexpr std::string_view kParsers[] = {"openai-parser", "passthrough-parser"};
+constexpr std::string_view kParsers[] = {"openai-parser", "anthropic-parser", "vllmhttp-parser",
+                                         "passthrough-parser"};
 
 // True if the type says that it reads what only a metrics page tells.
 bool ReadsMetrics(const weir_plugin* plugin) {

@@ -299,11 +299,6 @@ void PipelineLoader::ReadParser(const ConfigNode& entry, const std::string& fiel
       if (const auto added = AddPlugin(name->string, field)) spec_.parsers.push_back(*added);
       return;
     }
-    const KnownType* known = FindKnownType(name->string);
-    if (type == nullptr && known != nullptr && (known->roles & kRoleParser) != 0) {
-      NotBuilt(name->line, field + ".pluginRef", Quote(name->string));
-      return;
-    }
   }
   if (const auto parser = Reference(entry, "pluginRef", field, kRoleParser, "a parser")) {
     spec_.parsers.push_back(*parser);

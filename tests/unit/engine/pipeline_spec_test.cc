@@ -108,7 +108,7 @@ TEST(PipelineLimitsTest, Plugins) {
   // A full file leaves no room for what is added to it; picker, handler and the rest are six.
   EXPECT_EQ(Error(Plugins("a-producer", 64)), "ok");
   const std::string too_many = Error(Plugins("queue-scorer", kPluginsMax));
-  EXPECT_THAT(too_many, HasSubstr("p.yaml: plugins: 262 plugins with those that were added, "
+  EXPECT_THAT(too_many, HasSubstr("p.yaml: plugins: 264 plugins with those that were added, "
                                   "expected at most 256"));
   EXPECT_THAT(Error(Plugins("queue-scorer", kPluginsMax + 1)),
               HasSubstr("p.yaml:4: plugins: 257 plugins, expected at most 256"));
