@@ -92,5 +92,28 @@ TEST(MetricsSourceOptionsTest, ErrorsNameFieldValueAndExpectation) {
               testing::HasSubstr("clientCertPath: \"\", expected"));
 }
 
+TEST(ClusterSourceOptionsTest, ChecksCertificatesByDefault) {
+  const auto options = ParseClusterSourceOptions("");
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->scheme, "https");
+  EXPECT_FALSE(options->insecure_skip_verify);
+  EXPECT_EQ(ParseClusterSourceOptions(R"({"port": 9090})")->port, 0) << "the file says where";
+  EXPECT_EQ(ParseClusterSourceOptions(R"({"scheme": "http"})")->scheme, "http");
+  EXPECT_THAT(std::string(ParseClusterSourceOptions(R"({"scheme": 1})").status().message()),
+              testing::HasSubstr("scheme: 1, expected a string"));
+}
+
+TEST(ClusterMetricsOptionsTest, AreAnEngineWithTwoMetrics) {
+  const auto engine = ParseClusterMetricsOptions(R"({"queueSizeMetric": "q{a=b}"})");
+  ASSERT_TRUE(engine.ok());
+  ASSERT_EQ(engine->custom_metrics.size(), 2u);
+  EXPECT_EQ(engine->custom_metrics[0].attribute_key, kClusterKvUsedAttribute);
+  EXPECT_EQ(engine->custom_metrics[0].metric_spec, "llm_d_epp_average_kv_cache_utilization");
+  EXPECT_EQ(engine->custom_metrics[1].attribute_key, kClusterQueueSizeAttribute);
+  EXPECT_EQ(engine->custom_metrics[1].metric_spec, "q{a=b}");
+  EXPECT_THAT(std::string(ParseClusterMetricsOptions(R"({"queue": 1})").status().message()),
+              testing::HasSubstr("queue: unknown parameter"));
+}
+
 }  // namespace
 }  // namespace weir::io

@@ -1,0 +1,183 @@
+// What a pipeline's data layer brings through a Fleet: pages of engines and of clusters, and the
+// resources file.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "weir/io/fleet/fleet.h"
+#include "weir/io/http/server.h"
+#include "weir/resources.h"
+
+namespace weir::io {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int64_t kDeadlineNs = 10'000'000'000;
+constexpr char kHeader[] = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n";
+
+// Answers every request with one page.
+class PageServer final : private HttpHandler {
+ public:
+  PageServer(EventLoop& loop, std::string page)
+      : page_(std::move(page)),
+        server_(
+            HttpServer::Open(loop, {.address = SocketAddress::Parse("127.0.0.1:0").value()}, *this)
+                .value()) {}
+  uint16_t port() const { return server_->port(); }
+  const std::string& last_path() const { return last_path_; }
+
+ private:
+  void OnRequest(const HttpRequest& request, ResponseWriter response) override {
+    last_path_ = std::string(request.head.target);
+    response.Send(200, {}, page_);
+  }
+
+  std::string page_;
+  std::string last_path_;
+  std::unique_ptr<HttpServer> server_;
+};
+
+class FeedsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::path(::testing::TempDir()) / "weir_feeds_XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    loop_ = EventLoop::Create().value();
+  }
+  void TearDown() override {
+    fleet_.reset();
+    fs::remove_all(directory_);
+  }
+
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(directory_ / "new", std::ios::binary) << text;
+    fs::rename(directory_ / "new", directory_ / name);
+  }
+  std::string Path(const std::string& name) const { return (directory_ / name).string(); }
+
+  absl::Status Start(const std::string& yaml, std::vector<std::string> urls = {}) {
+    auto router =
+        Router::FromText(kHeader + yaml, "test.yaml", {.allow_experimental_plugins = true});
+    EXPECT_TRUE(router.ok()) << router.status();
+    if (!router.ok()) return router.status();
+    router_ = *std::move(router);
+    auto fleet = Fleet::Create(*loop_, router_, {.endpoint_urls = std::move(urls)},
+                               [this](LogLevel, const std::string& text) { log_ += text + "\n"; });
+    if (fleet.ok()) fleet_ = *std::move(fleet);
+    return fleet.status();
+  }
+
+  template <typename F>
+  bool RunUntil(F done) {
+    const int64_t end_ns = SystemClock().now_ns() + kDeadlineNs;
+    while (!done() && SystemClock().now_ns() < end_ns) loop_->RunOnce(20'000'000);
+    return done();
+  }
+
+  fs::path directory_;
+  std::unique_ptr<EventLoop> loop_;
+  Router router_ = Router::Default().value();
+  std::string log_;
+  std::unique_ptr<Fleet> fleet_;
+};
+
+TEST_F(FeedsTest, AdaptersReachThePool) {
+  PageServer server(*loop_,
+                    "vllm:lora_requests_info{running_lora_adapters=\"a, b\",waiting_lora_adapters="
+                    "\"c\",max_lora=\"4\"} 1.5\nvllm:num_requests_waiting 9\n");
+  ASSERT_TRUE(Start("plugins: [{type: lora-affinity-scorer}]\n",
+                    {absl::StrCat("127.0.0.1:", server.port())})
+                  .ok());
+  const auto adapters = [&] { return router_.pool().snapshot()->adapters(0); };
+  ASSERT_TRUE(RunUntil([&] { return adapters().adapters_max == 4; })) << log_;
+  EXPECT_THAT(adapters().active, ElementsAre("a", "b"));
+  EXPECT_THAT(adapters().waiting, ElementsAre("c"));
+  EXPECT_EQ(router_.pool().snapshot()->waiting_requests()[0], 0u) << "nobody reads it";
+}
+
+TEST_F(FeedsTest, ClustersReportWhereTheFileSays) {
+  PageServer east(*loop_, "llm_d_epp_average_kv_cache_utilization 0.5\nhouse_queue 2.5\n");
+  PageServer west(*loop_, "llm_d_epp_average_kv_cache_utilization 0.25\n");
+  Write(
+      "clusters.yaml",
+      absl::StrCat("endpoints:\n- {name: east, address: 127.0.0.1, port: 1, labels: {metricsPort: "
+                   "\"",
+                   east.port(), "\"}}\n- {name: west, address: '::1', port: 1, labels: {",
+                   "metricsAddress: localhost, metricsPort: \"", west.port(), "\"}}\n"));
+  ASSERT_TRUE(
+      Start(absl::StrCat(
+                "plugins:\n- {type: multicluster-file-discovery, parameters: {path: ",
+                Path("clusters.yaml"),
+                "}}\n- {type: multicluster-metrics-data-source, parameters: {scheme: http, path: "
+                "/pages, port: 2, interval: 20ms}}\n"
+                "- {type: multicluster-metrics-extractor, parameters: {queueSizeMetric: "
+                "house_queue}}\n"
+                "- type: multicluster-queue-scorer\n"
+                "- type: multicluster-kv-cache-utilization-scorer\n"
+                "dataLayer:\n  injectDefaults: false\n"
+                "  discovery: {pluginRef: multicluster-file-discovery}\n  sources:\n"
+                "  - {pluginRef: multicluster-metrics-data-source, extractors: [{pluginRef: "
+                "multicluster-metrics-extractor}]}\n"))
+          .ok());
+  uint32_t queue = 0;
+  while (router_.needs().attributes[queue].name != "llm-d.ai/multicluster-queue-size") ++queue;
+  const auto value = [&](uint32_t attribute, uint32_t endpoint) {
+    return router_.pool().snapshot()->attribute(attribute)[endpoint];
+  };
+  ASSERT_TRUE(RunUntil([&] { return value(1 - queue, 0) == 0.5 && value(1 - queue, 1) == 0.25; }))
+      << log_;
+  EXPECT_EQ(value(queue, 0), 2.5);
+  EXPECT_TRUE(std::isnan(value(queue, 1))) << "its page has no queue";
+  EXPECT_EQ(east.last_path(), "/pages");
+  EXPECT_GT(fleet_->scrape_totals().samples.load(), 0u);
+  EXPECT_EQ(router_.pool().snapshot()->sample_time_ns()[0], INT64_MIN) << "no load columns";
+}
+
+TEST_F(FeedsTest, AClusterIsAskedOverTlsUnlessToldOtherwise) {
+  EXPECT_THAT(std::string(Start("plugins:\n- {type: multicluster-metrics-data-source, parameters: "
+                                "{caCertPath: /no/such.pem}}\n"
+                                "- type: multicluster-metrics-extractor\n"
+                                "- type: multicluster-queue-scorer\n"
+                                "dataLayer:\n  injectDefaults: false\n  sources:\n"
+                                "  - {pluginRef: multicluster-metrics-data-source, extractors: "
+                                "[{pluginRef: multicluster-metrics-extractor}]}\n",
+                                {"127.0.0.1:1"})
+                              .message()),
+              HasSubstr("/no/such.pem"));
+}
+
+std::string Objective(std::string_view name, int priority) {
+  return absl::StrCat("---\napiVersion: llm-d.ai/v1alpha2\nkind: InferenceObjective\n",
+                      "metadata: {name: ", std::string(name), "}\nspec: {priority: ", priority,
+                      "}\n");
+}
+
+TEST_F(FeedsTest, ResourcesFollowTheirFile) {
+  Write("resources.yaml", Objective("chat", 1));
+  const std::string yaml = absl::StrCat(
+      "plugins: [{type: queue-scorer}]\nresources:\n  objectives: [{name: own, ",
+      "priority: 3}]\n  file: {path: ", Path("resources.yaml"), ", watchFile: true}\n");
+  ASSERT_TRUE(Start(yaml).ok());
+  ResourceReader reader(router_.resources());
+  EXPECT_EQ(reader.table().Priority("chat"), 1);
+  EXPECT_EQ(reader.table().Priority("own"), 3);
+  Write("resources.yaml", Objective("chat", 2) + Objective("chat", 9));
+  ASSERT_TRUE(RunUntil([&] { return reader.table().Priority("chat") == 2; })) << log_;
+  EXPECT_THAT(log_, HasSubstr("\"chat\" occurs twice"));
+  Write("resources.yaml", "[");
+  ASSERT_TRUE(RunUntil([&] { return log_.find("of before stay in use") != std::string::npos; }));
+  EXPECT_EQ(reader.table().Priority("chat"), 2);
+
+  fs::remove(directory_ / "resources.yaml");
+  EXPECT_EQ(Start(yaml).code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace weir::io
