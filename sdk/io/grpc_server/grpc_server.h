@@ -36,7 +36,7 @@ struct GrpcServerOptions {
   uint32_t calls_max = kGrpcCallsMax;                              // REFUSED_STREAM beyond
   uint32_t connections_max = kGrpcConnectionsMax;                  // closed at once beyond
   uint64_t unsent_high_water_bytes = 256 * 1024;  // of one call; Send() then returns false
-  uint64_t unsent_bytes_max = 4ull << 20;         // of one call, copied bytes
+  uint64_t unsent_bytes_max = 8ull << 20;         // of one call, copied bytes
   // Window updates stop above these, so that the client stops. They must leave room for what a
   // handler has to hold before it can go on.
   uint64_t call_held_bytes_max = 32ull << 20;
