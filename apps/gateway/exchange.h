@@ -6,8 +6,8 @@
 
 #include "weir/decision.h"
 #include "weir/flight.h"
-#include "weir/io/http/sse.h"
 #include "weir/io/relay/relay.h"
+#include "weir/response_reader.h"
 
 namespace weir::gateway {
 
@@ -18,7 +18,7 @@ inline constexpr uint32_t kRequestTargetsMax = 4;
 struct Exchange {
   Decision decision;  // until the first byte of the response
   Flight flight;
-  io::UsageScanner usage;
+  ResponseReader response;
   std::array<io::UpstreamTarget, kRequestTargetsMax> targets;
   // Of the targets, where the Host header is not the client's. Copies: a route may change
   // meanwhile.
@@ -26,6 +26,9 @@ struct Exchange {
   std::array<uint32_t, kRequestTargetsMax> decision_targets;  // index in decision.targets()
   std::array<io::HeaderField, 2> request_headers;
   std::array<io::HeaderField, 2> response_headers;
+  // The body as the server gets it, where the model is another than the client's.
+  std::array<std::string_view, 3> body;
+  std::string new_model;    // in body
   std::string destination;  // value of the destination header
   std::string endpoint;     // name of the endpoint in charge, for the response header
   int64_t started_ns = 0;

@@ -52,6 +52,7 @@ void AddRefusals(Workers workers, MetricsText& text) {
   static constexpr Reason kReasons[] = {{"bad_body", &WorkerCounters::requests_refused_body},
                                         {"no_endpoint", &WorkerCounters::requests_no_endpoint},
                                         {"all_dropped", &WorkerCounters::requests_all_dropped},
+                                        {"not_cached", &WorkerCounters::requests_not_cached},
                                         {"unroutable", &WorkerCounters::requests_unroutable},
                                         {"plugin_failed", &WorkerCounters::requests_unscheduled}};
   for (const Reason& reason : kReasons) {

@@ -25,6 +25,11 @@ constexpr std::string_view kStrippedResponseHeaders[] = {kEndpointHeader};
 
 char LowerCase(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
+// Whether requests of this method are about their body.
+bool CarriesBody(io::Method method) {
+  return method == io::Method::kPost || method == io::Method::kPut || method == io::Method::kPatch;
+}
+
 std::string_view DropReason(absl::StatusCode code) {
   return code == absl::StatusCode::kUnavailable ? "rejected-no-endpoints" : "rejected-saturated";
 }
@@ -54,6 +59,7 @@ Worker::Worker(const Router& router, const io::LocalPages& pages, const Options&
       options_(options),
       loop_(std::move(loop)),
       routes_(router_.pool()),
+      intake_(router_),
       relay_(std::make_unique<io::Relay>(*loop_, *this, options.relay)) {
   relay_->set_tls(options.server_tls);
   free_exchanges_.reserve(kFreeExchangesMax);
@@ -97,9 +103,12 @@ void Worker::CheckDrained() {
 void Worker::OnRequest(io::RelayRequest& request) {
   const io::RequestHead& head = request.head();
   if (ServeLocally(request, head)) return;
-  ReadHeaders(head);
-  if (const absl::Status status = parser_.Parse(head.path(), request.body(), &request_);
-      !status.ok()) {
+  ListHeaders(head);
+  const IntakeInput input{.headers = headers_, .path = head.path(), .body = request.body()};
+  if (request.body().empty() && !CarriesBody(head.method_id)) {
+    intake_.ReadHeadersOnly(input, &request_, &intake_result_);
+  } else if (const absl::Status status = intake_.Read(input, &request_, &intake_result_);
+             !status.ok()) {
     counters_.requests_refused_body.Add(1);
     const bool too_large = status.code() == absl::StatusCode::kOutOfRange;
     request.RespondError({.status = static_cast<uint16_t>(too_large ? 413 : 400),
@@ -124,40 +133,38 @@ bool Worker::ServeLocally(io::RelayRequest& request, const io::RequestHead& head
   return true;
 }
 
-void Worker::ReadHeaders(const io::RequestHead& head) {
+void Worker::ListHeaders(const io::RequestHead& head) {
   size_t name_bytes = 0;
   for (const io::HeaderView& header : head.headers()) name_bytes += header.name.size();
   header_names_.clear();
   header_names_.reserve(name_bytes);
   headers_.clear();
-  request_.id = request_.fairness_id = {};
   for (const io::HeaderView& header : head.headers()) {
     const size_t begin = header_names_.size();
     for (const char c : header.name) header_names_.push_back(LowerCase(c));
-    const std::string_view name(header_names_.data() + begin, header.name.size());
-    headers_.push_back({name, header.value});
-    if (name == kRequestIdHeader) request_.id = header.value;
-    if (name == "x-llm-d-inference-fairness-id" || name == "x-gateway-inference-fairness-id") {
-      request_.fairness_id = header.value;
-    }
+    headers_.push_back({{header_names_.data() + begin, header.name.size()}, header.value});
   }
-  request_.headers = headers_;
 }
 
 void Worker::RefuseUndecided(io::RelayRequest& request, const absl::Status& status) {
+  const std::string_view message(status.message().data(), status.message().size());
   io::ErrorReply reply;
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
       counters_.requests_no_endpoint.Add(1);
-      reply = {.status = 503, .message = "no model server is known", .code = "no_endpoints"};
+      reply = {.status = 503, .message = message, .code = "no_endpoints"};
       break;
     case absl::StatusCode::kResourceExhausted:
       counters_.requests_all_dropped.Add(1);
       reply = {.status = 429,
-               .message = "no model server may take this request now",
+               .message = message,
                .type = "rate_limit_error",
                .code = "all_endpoints_filtered"};
       break;
+    case absl::StatusCode::kFailedPrecondition:
+      counters_.requests_not_cached.Add(1);
+      request.RespondError({.status = 412, .message = message, .code = "not_cached"});
+      return;
     default:
       counters_.requests_unscheduled.Add(1);
       request.RespondError({.status = 500, .message = "the request could not be scheduled"});
@@ -204,6 +211,7 @@ void Worker::StartProxy(io::RelayRequest& request, Decision decision) {
   exchange->started_ns = loop_->now_ns();
   exchange->request_headers[0] = {kDestinationHeader, exchange->destination};
   exchange->response_headers[0] = {kEndpointHeader, exchange->endpoint};
+  exchange->response = ResponseReader(intake_result_.response_format);
   request.context = exchange;
   io::ProxyPlan plan;
   plan.targets = {exchange->targets.data(), target_count};
@@ -211,6 +219,12 @@ void Worker::StartProxy(io::RelayRequest& request, Decision decision) {
   plan.strip = kStrippedRequestHeaders;
   plan.response_strip = kStrippedResponseHeaders;
   if (options_.endpoint_header) plan.response_add = {exchange->response_headers.data(), 1};
+  if (intake_result_.body_changed) {
+    exchange->new_model = intake_result_.body[1];
+    exchange->body = intake_result_.body;
+    exchange->body[1] = exchange->new_model;
+    plan.body = exchange->body;
+  }
   request.Proxy(plan);
 }
 
@@ -236,14 +250,14 @@ void Worker::OnResponseBytes(io::RelayRequest& request, std::string_view data) {
     exchange->flight.FirstToken();
     counters_.first_byte_latency.Add(loop_->now_ns() - exchange->started_ns);
   }
-  exchange->usage.Feed(data);
+  exchange->response.Feed(data);
 }
 
 void Worker::OnEnd(io::RelayRequest& request, const io::RelayEnd& end) {
   auto* exchange = static_cast<Exchange*>(request.context);
   if (exchange == nullptr) return;
   counters_.request_latency.Add(loop_->now_ns() - exchange->started_ns);
-  const io::Usage& usage = exchange->usage.usage();
+  const ResponseUsage& usage = exchange->response.usage();
   counters_.prompt_tokens.Add(usage.prompt_tokens.value_or(0));
   counters_.cached_tokens.Add(usage.cached_tokens.value_or(0));
   counters_.output_tokens.Add(usage.completion_tokens.value_or(0));
@@ -270,7 +284,6 @@ Exchange* Worker::TakeExchange() {
 void Worker::ReturnExchange(Exchange* exchange) {
   std::unique_ptr<Exchange> owned(exchange);
   if (free_exchanges_.size() >= kFreeExchangesMax) return;
-  owned->usage = {};
   owned->first_byte_seen = false;
   owned->targets.fill({});
   free_exchanges_.push_back(std::move(owned));

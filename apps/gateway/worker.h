@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "exchange.h"
+#include "weir/intake.h"
 #include "weir/io/admin/pages.h"
 #include "weir/io/fleet/routes.h"
 #include "weir/io/loop/event_loop.h"
 #include "weir/io/loop/socket.h"
 #include "weir/io/metrics/histogram.h"
 #include "weir/io/relay/relay.h"
-#include "weir/request.h"
 #include "weir/router.h"
 
 namespace weir::gateway {
@@ -27,6 +27,7 @@ struct WorkerCounters {
   io::RelayCounter requests_refused_body;  // 400: the body is no such request
   io::RelayCounter requests_no_endpoint;   // 503: the pool is empty
   io::RelayCounter requests_all_dropped;   // 429: filters left nothing
+  io::RelayCounter requests_not_cached;    // 412: wanted if available, and it is not
   io::RelayCounter requests_unroutable;    // 502: no pick has a usable address
   io::RelayCounter requests_unscheduled;   // 500: a plugin failed
   io::RelayCounter prompt_tokens;          // as the servers reported them
@@ -72,7 +73,7 @@ class Worker final : public io::RelayHandler {
   void OnEnd(io::RelayRequest& request, const io::RelayEnd& end) override;
 
   bool ServeLocally(io::RelayRequest& request, const io::RequestHead& head);
-  void ReadHeaders(const io::RequestHead& head);
+  void ListHeaders(const io::RequestHead& head);
   void RefuseUndecided(io::RelayRequest& request, const absl::Status& status);
   bool PlanTargets(Exchange& exchange, uint32_t* target_count);
   void StartProxy(io::RelayRequest& request, Decision decision);
@@ -87,8 +88,9 @@ class Worker final : public io::RelayHandler {
   std::unique_ptr<io::EventLoop> loop_;
   WorkerCounters counters_;
   io::RouteCache routes_;
-  RequestParser parser_;
+  Intake intake_;
   Request request_;
+  IntakeResult intake_result_;
   std::vector<Header> headers_;
   std::string header_names_;  // lower case
   std::vector<std::unique_ptr<Exchange>> free_exchanges_;

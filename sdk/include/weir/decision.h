@@ -37,7 +37,7 @@ struct Explanation {
   struct EndpointRow {
     std::string name;
     std::string address;
-    std::string dropped_by;        // instance name of the filter, empty if none did
+    std::string dropped_by;        // instance name of the filter, "the subset hint", or empty
     std::vector<double> raw;       // per scorer, as returned, before clamp and weight
     std::vector<double> weighted;  // per scorer, what was added
     double total = 0;

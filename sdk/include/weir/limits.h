@@ -20,6 +20,7 @@ inline constexpr uint32_t kLabelKeysMax = 1024;           // distinct label keys
 inline constexpr uint32_t kAdaptersPerEndpointMax = 256;  // active LoRA adapters, and waiting
 inline constexpr uint32_t kNameBytesMax = 512;        // endpoint name, label key or value, address
 inline constexpr uint32_t kHeadersMax = 128;          // headers of one request
+inline constexpr uint32_t kSubsetEntriesMax = 8192;   // endpoints of one subset hint
 inline constexpr uint32_t kPromptsMax = 2048;         // prompts of one completions request
 inline constexpr uint32_t kPromptPartsMax = 16384;    // text and media parts of one request
 inline constexpr uint32_t kFlightStateBytesMax = 64;  // per observer plugin and request in flight

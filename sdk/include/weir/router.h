@@ -97,9 +97,11 @@ class Router {
   // Objectives and model rewrites, for whoever reads requests; Decide does not use them.
   ResourceStore& resources() const noexcept;
 
-  // Chooses an endpoint for the request among all of the pool. Never blocks; allocates nothing in
-  // steady state. Errors: kUnavailable (empty pool), kResourceExhausted (filters left nothing, or
-  // scratch memory above kArenaBytesMax), kInternal (plugin). [hot, concurrent]
+  // Chooses an endpoint for the request among all of the pool, or those of the request's subset.
+  // Never blocks; allocates nothing in steady state, a refusal's text aside. Errors: kUnavailable
+  // (empty pool or subset), kResourceExhausted (filters left nothing, or scratch memory above
+  // kArenaBytesMax), kFailedPrecondition (if_available, and nothing of the prompt is held),
+  // kInternal (plugin). The texts may be shown to clients. [hot, concurrent]
   absl::StatusOr<Decision> Decide(const Request& request) const;
   // The pure form: same inputs, same plugin memory, same answer.
   absl::StatusOr<Decision> Decide(const Request& request, const DecideInputs& inputs) const;
@@ -122,6 +124,7 @@ class Router {
   std::string Describe() const;
 
  private:
+  friend class Intake;
   explicit Router(std::shared_ptr<internal::Engine> engine) noexcept;
   std::shared_ptr<internal::Engine> engine_;
 };

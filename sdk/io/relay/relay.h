@@ -66,7 +66,8 @@ struct ProxyPlan {
   std::span<const HeaderField> response_add;
   std::span<const std::string_view> response_strip;
   std::string_view path_and_query;         // empty: the client's
-  const std::string_view* body = nullptr;  // replaces the client's body; null: the client's stays
+  // Replace the client's body, one after the other; empty: the client's stays.
+  std::span<const std::string_view> body;
 };
 
 // An answer without an upstream. Copied before Respond() returns.

@@ -114,7 +114,7 @@ class RelayClient final : public RelayRequest,
   void CompleteResponse();
   bool UpstreamQuiet();
   void DropUpstream();
-  std::string_view request_body() const noexcept;
+  uint64_t request_body_bytes() const noexcept;
 
   RelayCore* core_;
   Stream client_;

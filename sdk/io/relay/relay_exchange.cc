@@ -24,8 +24,11 @@ void RelayClient::Proxy(const ProxyPlan& plan) {
   Drive();
 }
 
-std::string_view RelayClient::request_body() const noexcept {
-  return plan_.body != nullptr ? *plan_.body : body();
+uint64_t RelayClient::request_body_bytes() const noexcept {
+  if (plan_.body.empty()) return body().size();
+  uint64_t bytes = 0;
+  for (const std::string_view piece : plan_.body) bytes += piece.size();
+  return bytes;
 }
 
 void RelayClient::StartAttempt() {
@@ -68,10 +71,10 @@ bool RelayClient::BuildUpstreamHead() {
   if (own_host || no_host) writer.Header("host", target.host);
   writer.CopyHeaders(request, {.strip = plan_.strip, .host = !own_host});
   for (const HeaderField& field : plan_.add) writer.Header(field.name, field.value);
-  const std::string_view content = request_body();
+  const uint64_t content_bytes = request_body_bytes();
   const bool expects_body = method_ == Method::kPost || method_ == Method::kPut ||
                             method_ == Method::kPatch || framing_ != BodyFraming::kNone;
-  if (!content.empty() || expects_body) writer.Header("content-length", uint64_t{content.size()});
+  if (content_bytes > 0 || expects_body) writer.Header("content-length", content_bytes);
   writer.End();
   upstream_head_size_ = writer.size_bytes();
   return !writer.overflow();
@@ -90,16 +93,22 @@ void RelayClient::SendRequest() {
   if (!upstream_connected_ && upstream_->stream().TakeConnectError() != 0) {
     return FailAttempt(RelayOutcome::kUpstreamConnectFailed);
   }
-  const std::string_view content = request_body();
-  const size_t total = upstream_head_size_ + content.size();
+  const std::string_view original = body();
+  const std::span<const std::string_view> content =
+      plan_.body.empty() ? std::span(&original, 1) : plan_.body;
+  const uint64_t total = upstream_head_size_ + request_body_bytes();
   while (request_sent_ < total) {
-    const size_t of_head = std::min(request_sent_, upstream_head_size_);
-    const std::string_view first(upstream_head_.data() + of_head, upstream_head_size_ - of_head);
-    const std::string_view second = content.substr(request_sent_ - of_head);
-    Stream& stream = upstream_->stream();
-    const IoResult result = first.empty()    ? stream.TryWrite(second)
-                            : second.empty() ? stream.TryWrite(first)
-                                             : stream.TryWrite(first, second);
+    std::string_view next[2];  // the first two pieces that are not sent
+    uint32_t count = 0;
+    uint64_t skip = request_sent_;
+    const auto add = [&](std::string_view piece) {
+      const size_t sent = std::min<uint64_t>(skip, piece.size());
+      skip -= sent;
+      if (sent < piece.size() && count < 2) next[count++] = piece.substr(sent);
+    };
+    add({upstream_head_.data(), upstream_head_size_});
+    for (const std::string_view piece : content) add(piece);
+    const IoResult result = upstream_->stream().TryWrite(next[0], next[1]);
     if (result.would_block()) return;
     if (!result.ok()) {
       if (!upstream_connected_) return FailAttempt(RelayOutcome::kUpstreamConnectFailed);
@@ -230,7 +239,7 @@ bool RelayClient::WriteResponseHead(std::string_view& client_head) {
   client_head = {core_->head_scratch.data(), writer.size_bytes()};
   end_.status = response.status;
   state_ = State::kStreaming;
-  if (request_sent_ == upstream_head_size_ + request_body().size()) OnRequestSent();
+  if (request_sent_ == upstream_head_size_ + request_body_bytes()) OnRequestSent();
   return true;
 }
 

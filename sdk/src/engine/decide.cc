@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 #include "sched/columns.h"
+#include "sched/subset.h"
 
 namespace weir::internal {
 namespace {
@@ -18,17 +19,60 @@ std::string_view Copy(std::string_view text, Arena& arena) {
 }
 
 constexpr std::string_view kDestinationHeader = "x-gateway-destination-endpoint";
+constexpr std::string_view kPrefixMatchType = "weir.prefix_match/1";
+
+// Texts for clients. llm-d's picker has the same.
+constexpr std::string_view kNoCandidates =
+    "failed to find endpoint candidates for serving the request";
+constexpr std::string_view kAllDropped = "no endpoints available for the given request";
+constexpr std::string_view kNoResult = "results must be greater than zero";
+constexpr std::string_view kNothingCached = "no decode worker has the requested KV cache";
+constexpr std::string_view kNoMemory = "the request needs more scratch memory than a decision has";
 
 }  // namespace
 
 Code Engine::Run(const Request& request, DecisionState& state) noexcept {
   const uint32_t count = state.snapshot->count();
+  state.refusal = kNoCandidates;
   if (count == 0) return Code::kUnavailable;
+  state.any_endpoint = request.any_endpoint;
+  state.allowed = nullptr;
+  if (request.subset) {
+    const uint32_t words = MaskWords(count);
+    auto* allowed = state.arena.AllocateArray<uint64_t>(words);
+    state.refusal = kNoMemory;
+    if (allowed == nullptr ||
+        !KeepSubset(*request.subset, state.snapshot->members->addresses.data(), count, state.arena,
+                    allowed)) {
+      return Code::kResourceExhausted;
+    }
+    state.refusal = kNoCandidates;
+    const uint32_t left = CountBits(allowed, count);
+    if (left == 0) return Code::kUnavailable;
+    if (left < count) state.allowed = allowed;
+  }
+  state.refusal = kNoMemory;
   if (!PrepareRequest(request, state) || !PrepareBatch(state) || !Produce(state)) {
     return Code::kResourceExhausted;
   }
   if (const Code code = RunProfiles(state); code != Code::kOk) return code;
+  if (request.if_available && !FirstPickHoldsPrefix(state)) {
+    state.refusal = kNothingCached;
+    return Code::kFailedPrecondition;
+  }
   return Conclude(state) ? Code::kOk : Code::kResourceExhausted;
+}
+
+// Whether some producer says that the first target holds leading blocks of the prompt.
+bool Engine::FirstPickHoldsPrefix(const DecisionState& state) const noexcept {
+  const uint32_t endpoint = state.profiles[state.primary_profile].picks[0];
+  for (size_t c = 0; c < pipeline_->spec.columns.size(); ++c) {
+    if (pipeline_->spec.columns[c].type != kPrefixMatchType || state.columns[c] == nullptr)
+      continue;
+    const auto* matches = static_cast<const weir_prefix_match*>(state.columns[c]);
+    if (matches[endpoint].matched_blocks > 0) return true;
+  }
+  return false;
 }
 
 bool Engine::PrepareRequest(const Request& request, DecisionState& state) noexcept {
@@ -243,6 +287,7 @@ Code Engine::RunProfiles(DecisionState& state) noexcept {
         handler.profile_handler()->next(handler.self(), &state.call, &state.request, &view, &run);
     if (code != WEIR_OK) {
       CountFailure(plugin, "next", code);
+      state.refusal = kNoResult;
       return Code::kInternal;
     }
     bool ran = false;
@@ -258,13 +303,17 @@ Code Engine::RunProfiles(DecisionState& state) noexcept {
     if (!ran) break;
   }
   uint32_t primary = count;
+  state.refusal = kNoResult;
   state.call.plugin = plugin;
   const weir_code code = handler.profile_handler()->finish(handler.self(), &state.call,
                                                            &state.request, &view, &primary);
   if (code != WEIR_OK) {
     const bool dropped = std::any_of(states.begin(), states.begin() + count,
                                      [](uint32_t s) { return s == WEIR_PROFILE_FAILED; });
-    if (dropped) return Code::kResourceExhausted;
+    if (dropped) {
+      state.refusal = kAllDropped;
+      return Code::kResourceExhausted;
+    }
     CountFailure(plugin, "finish", code);
     return Code::kInternal;
   }
@@ -273,6 +322,7 @@ Code Engine::RunProfiles(DecisionState& state) noexcept {
     return Code::kInternal;
   }
   state.primary_profile = primary;
+  state.refusal = kNoMemory;
   return Code::kOk;
 }
 
@@ -282,6 +332,10 @@ Code Engine::RunProfile(uint32_t index, DecisionState& state) noexcept {
   if (!Filter(profile, state, run)) return Code::kResourceExhausted;
   if (run.survivor_count == 0) {
     run.state = WEIR_PROFILE_FAILED;
+    return Code::kOk;
+  }
+  if (state.any_endpoint) {
+    PickAny(state, run);
     return Code::kOk;
   }
   weir_batch batch = state.batch;
@@ -302,13 +356,20 @@ bool Engine::Filter(const Pipeline::Profile& profile, DecisionState& state,
                     ProfileRun& run) noexcept {
   const uint32_t count = state.batch.count;
   run.survivor_count = count;
-  if (profile.filters.empty()) return true;
+  if (profile.filters.empty() && state.allowed == nullptr) return true;
   const uint32_t words = MaskWords(count);
   auto* keep = state.arena.AllocateArray<uint64_t>(words);
   auto* given = state.arena.AllocateArray<uint64_t>(words);
   run.dropped_by = state.arena.AllocateZeroed<uint8_t>(count);
   if (keep == nullptr || given == nullptr || run.dropped_by == nullptr) return false;
   SetAll(keep, count);
+  if (state.allowed != nullptr) {
+    std::copy_n(state.allowed, words, keep);
+    run.survivor_count = CountBits(keep, count);
+    for (uint32_t i = 0; i < count; ++i) {
+      if (((keep[i / 64] >> (i % 64)) & 1) == 0) run.dropped_by[i] = kDroppedBySubset;
+    }
+  }
   for (size_t f = 0; f < profile.filters.size() && run.survivor_count > 0; ++f) {
     const uint32_t plugin = profile.filters[f];
     const PluginInstance& instance = *pipeline_->instances[plugin];
@@ -402,6 +463,16 @@ bool Engine::Score(const Pipeline::Profile& profile, DecisionState& state, Profi
     }
   }
   return true;
+}
+
+// Draws one of the survivors, each as likely as the others.
+void Engine::PickAny(DecisionState& state, ProfileRun& run) noexcept {
+  const double draw = state.random.NextUniform();
+  if (state.draws++ == 0) state.first_draw = draw;
+  const auto place = static_cast<uint32_t>(draw * run.survivor_count);
+  run.picks[0] = run.survivors == nullptr ? place : run.survivors[place];
+  run.pick_count = 1;
+  run.state = WEIR_PROFILE_PICKED;
 }
 
 void Engine::Pick(const Pipeline::Profile& profile, DecisionState& state, ProfileRun& run,

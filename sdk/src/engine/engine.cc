@@ -97,7 +97,9 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
                                               std::shared_ptr<const Snapshot> snapshot,
                                               int64_t now_ns, uint64_t seed) {
   DecisionState* state = decisions_.Take();
-  if (state == nullptr) return absl::Status(absl::StatusCode::kResourceExhausted, "");
+  if (state == nullptr) {
+    return absl::ResourceExhaustedError("too many decisions exist at one time");
+  }
   state->engine = this;
   state->arena.Reset();
   if (snapshot != nullptr) {
@@ -121,8 +123,9 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
   if (code == Code::kOk) return state;
   if (code == Code::kUnavailable) no_endpoint_count_.fetch_add(1, std::memory_order_relaxed);
   if (code == Code::kResourceExhausted) all_dropped_count_.fetch_add(1, std::memory_order_relaxed);
+  const std::string_view refusal = state->refusal;
   decisions_.Return(state);
-  return absl::Status(static_cast<absl::StatusCode>(code), "");
+  return absl::Status(static_cast<absl::StatusCode>(code), {refusal.data(), refusal.size()});
 }
 
 void Engine::Release(DecisionState* state) noexcept { decisions_.Return(state); }

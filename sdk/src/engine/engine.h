@@ -28,6 +28,7 @@ class Engine {
   ResourceStore& resources() { return resources_; }
   const Pipeline& pipeline() const { return *pipeline_; }
   const RouterNeeds& needs() const { return needs_; }
+  const Clock& clock() const { return clock_; }
 
   // [hot, concurrent]
   absl::StatusOr<DecisionState*> DecideNow(const Request& request);
@@ -78,6 +79,8 @@ class Engine {
              weir_batch& batch, void* const* columns) noexcept;
   void Pick(const Pipeline::Profile& profile, DecisionState& state, ProfileRun& run,
             weir_batch& batch, void* const* columns) noexcept;
+  void PickAny(DecisionState& state, ProfileRun& run) noexcept;
+  bool FirstPickHoldsPrefix(const DecisionState& state) const noexcept;
   bool Conclude(DecisionState& state) noexcept;
   // The columns that one plugin declared, in its order; null when memory ran out.
   const void** BindColumns(uint32_t plugin, void* const* columns, DecisionState& state) noexcept;

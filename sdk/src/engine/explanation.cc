@@ -44,9 +44,11 @@ Explanation::Profile ProfileOf(const DecisionState& state, const Pipeline& pipel
   }
   for (uint32_t e = 0; e < state.batch.count; ++e) {
     out.endpoints.push_back(RowOf(state, e));
-    if (run.dropped_by != nullptr && run.dropped_by[e] != 0) {
-      out.endpoints[e].dropped_by = name_of(profile.filters[run.dropped_by[e] - 1]);
-    }
+    const uint8_t dropped_by = run.dropped_by == nullptr ? 0 : run.dropped_by[e];
+    if (dropped_by == 0) continue;
+    out.endpoints[e].dropped_by = dropped_by == kDroppedBySubset
+                                      ? std::string("the subset hint")
+                                      : name_of(profile.filters[dropped_by - 1]);
   }
   if (run.raw != nullptr) {
     for (uint32_t i = 0; i < run.survivor_count; ++i) {

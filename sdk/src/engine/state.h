@@ -18,12 +18,17 @@ namespace weir::internal {
 
 class Engine;
 
+// In dropped_by: not a filter, but the request's subset hint.
+inline constexpr uint8_t kDroppedBySubset = UINT8_MAX;
+static_assert(kPluginsPerProfileMax < kDroppedBySubset);
+
 // One profile's part in a decision. Arrays lie in the arena.
 struct ProfileRun {
   uint32_t state = WEIR_PROFILE_NOT_RUN;
   uint32_t survivor_count = 0;
   const uint32_t* survivors = nullptr;  // endpoint indices; null: all endpoints
-  uint8_t* dropped_by = nullptr;        // per endpoint: 1 + position of the filter, 0 if kept
+  uint8_t* dropped_by = nullptr;        // per endpoint: 1 + position of the filter, 0 if kept,
+                                        // or kDroppedBySubset
   double** raw = nullptr;               // per scorer: scores of the survivors, null if it failed
   uint32_t* nan_scores = nullptr;       // per scorer
   double* total = nullptr;              // per survivor
@@ -56,6 +61,9 @@ struct DecisionState {
   float* kv_used = nullptr;
   uint32_t* sample_age_ms = nullptr;
   uint32_t* unseen = nullptr;
+  uint64_t* allowed = nullptr;      // mask of endpoints that the subset hint leaves; null: all
+  bool any_endpoint = false;        // draw among what filters leave
+  std::string_view refusal;         // why there is no decision; a constant
   void** columns = nullptr;         // per pipeline column, null if not produced
   void** request_states = nullptr;  // per plugin, null if it has none or failed
   Random random{0};

@@ -1,4 +1,5 @@
 // The client's side of the relay: what becomes a request, what is refused, how answers are written.
+#include <array>
 #include <cerrno>
 
 #include "relay_testing.h"
@@ -245,16 +246,31 @@ TEST_F(RelayRequestTest, HeadersForOneHopAndStrippedOnesStayBehind) {
 }
 
 TEST_F(RelayRequestTest, ReplacesTheBody) {
-  const std::string_view body = "rewritten body";
+  const std::array<std::string_view, 3> pieces = {"rewritten ", "", "body"};
   handler_.on_request = [&](RelayRequest& request) {
-    request.Proxy({.targets = targets_, .body = &body});
+    request.Proxy({.targets = targets_, .body = pieces});
+  };
+  for (const size_t bytes_per_write : {size_t{1}, size_t{7}, size_t{1000}}) {
+    FakeTransport& upstream = AddUpstream();
+    upstream.LimitWrite(bytes_per_write);
+    Send(Connect(), kPost);
+    for (int i = 0; i < 200; ++i) Accepts(upstream);
+    EXPECT_EQ(
+        Taken(upstream),
+        "POST /v1/completions HTTP/1.1\r\nHost: gw\r\ncontent-length: 14\r\n\r\nrewritten body");
+  }
+}
+
+TEST_F(RelayRequestTest, ReplacesTheBodyByNothing) {
+  const std::array<std::string_view, 1> pieces = {""};
+  handler_.on_request = [&](RelayRequest& request) {
+    request.Proxy({.targets = targets_, .body = pieces});
   };
   FakeTransport& upstream = AddUpstream();
   Send(Connect(), kPost);
   Accepts(upstream);
-  EXPECT_EQ(
-      Taken(upstream),
-      "POST /v1/completions HTTP/1.1\r\nHost: gw\r\ncontent-length: 14\r\n\r\nrewritten body");
+  EXPECT_EQ(Taken(upstream),
+            "POST /v1/completions HTTP/1.1\r\nHost: gw\r\ncontent-length: 0\r\n\r\n");
 }
 
 TEST_F(RelayRequestTest, ChunkedRequestsGoOutWithALength) {
