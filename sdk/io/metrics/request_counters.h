@@ -45,12 +45,13 @@ inline constexpr std::array<double, 14> kStreamBounds = {.001, .005, .01, .05, .
                                                          5,    10,   30,  60,  120, 300, 600};
 
 // Values of the label error_code; anything else counts as "Unknown".
-inline constexpr std::array<std::string_view, 11> kErrorCodes = {"BadRequest",
+inline constexpr std::array<std::string_view, 12> kErrorCodes = {"BadRequest",
                                                                  "Unauthorized",
                                                                  "Forbidden",
                                                                  "NotFound",
                                                                  "PreconditionFailed",
-                                                                 "RequestEntityTooLarge",
+                                                                 "PayloadTooLarge",
+                                                                 "RequestHeaderFieldsTooLarge",
                                                                  "ResourceExhausted",
                                                                  "Internal",
                                                                  "ServiceUnavailable",
