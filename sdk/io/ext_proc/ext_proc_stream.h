@@ -41,7 +41,7 @@ class ExtProcOutput {
 class ExtProcStream {
  public:
   // Borrowed: core.
-  explicit ExtProcStream(ExtProcCore& core) : core_(core) {}
+  explicit ExtProcStream(ExtProcCore& core) : core_(core) { Reset(); }
   ~ExtProcStream() {
     End(Cause::kError, Code::kCancelled);
     ReleaseBody();
