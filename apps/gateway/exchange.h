@@ -7,6 +7,7 @@
 #include "weir/decision.h"
 #include "weir/flight.h"
 #include "weir/io/relay/relay.h"
+#include "weir/response_model.h"
 #include "weir/response_reader.h"
 
 namespace weir::gateway {
@@ -19,6 +20,7 @@ struct Exchange {
   Decision decision;  // until the first byte of the response
   Flight flight;
   ResponseReader response;
+  ResponseModelFilter model_filter;  // in use where the model is another than the client's
   std::array<io::UpstreamTarget, kRequestTargetsMax> targets;
   // Of the targets, where the Host header is not the client's. Copies: a route may change
   // meanwhile.

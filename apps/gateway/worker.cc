@@ -224,6 +224,8 @@ void Worker::StartProxy(io::RelayRequest& request, Decision decision) {
     exchange->body = intake_result_.body;
     exchange->body[1] = exchange->new_model;
     plan.body = exchange->body;
+    exchange->model_filter.Start(intake_result_.target_model, intake_result_.incoming_model);
+    plan.filter_response = exchange->model_filter.active();
   }
   request.Proxy(plan);
 }
@@ -251,6 +253,11 @@ void Worker::OnResponseBytes(io::RelayRequest& request, std::string_view data) {
     counters_.first_byte_latency.Add(loop_->now_ns() - exchange->started_ns);
   }
   exchange->response.Feed(data);
+}
+
+void Worker::FilterResponse(io::RelayRequest& request, std::string_view data, bool last,
+                            std::string* out) {
+  static_cast<Exchange*>(request.context)->model_filter.Feed(data, last, out);
 }
 
 void Worker::OnEnd(io::RelayRequest& request, const io::RelayEnd& end) {

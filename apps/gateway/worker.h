@@ -70,6 +70,8 @@ class Worker final : public io::RelayHandler {
                        io::RelayOutcome why) override;
   void OnUpstreamResponse(io::RelayRequest& request, const io::ResponseHead& head) override;
   void OnResponseBytes(io::RelayRequest& request, std::string_view data) override;
+  void FilterResponse(io::RelayRequest& request, std::string_view data, bool last,
+                      std::string* out) override;
   void OnEnd(io::RelayRequest& request, const io::RelayEnd& end) override;
 
   bool ServeLocally(io::RelayRequest& request, const io::RequestHead& head);

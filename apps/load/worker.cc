@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "load/answer.h"
-#include "weir/io/http/sse.h"
+#include "weir/response_reader.h"
 
 namespace weir::load {
 
@@ -30,7 +30,7 @@ class Exchange final : private io::HttpCallHandler {
     sample_ = Sample{.due_ns = launch.due_ns, .measured = launch.measured};
     status_ = 0;
     token_events_ = 0;
-    usage_ = {};
+    usage_ = ResponseReader(ResponseFormat::kOpenAi);
     const RunPlan& plan = worker_.plan_;
     const Target& target = plan.targets[endpoint_index];
     server_ = target.authority;
@@ -104,7 +104,7 @@ class Exchange final : private io::HttpCallHandler {
   void OnEnd(io::HttpEnd end) override {
     scanner_.End();
     sample_.end_ns = worker_.run_ns();
-    const io::Usage& usage = usage_.usage();
+    const ResponseUsage& usage = usage_.usage();
     sample_.prompt_tokens = usage.prompt_tokens.value_or(launch_.item.prompt_tokens);
     sample_.cached_tokens = usage.cached_tokens.value_or(0);
     sample_.output_tokens = usage.completion_tokens.value_or(token_events_);
@@ -146,7 +146,7 @@ class Exchange final : private io::HttpCallHandler {
   uint64_t token_events_ = 0;
   std::string body_, server_, error_;
   AnswerScanner scanner_;
-  io::UsageScanner usage_;
+  ResponseReader usage_{ResponseFormat::kOpenAi};
 };
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const RunPlan& plan,

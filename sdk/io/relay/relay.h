@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "weir/io/http/head.h"
@@ -65,7 +66,9 @@ struct ProxyPlan {
   std::span<const std::string_view> strip;  // from the request, any letter case
   std::span<const HeaderField> response_add;
   std::span<const std::string_view> response_strip;
-  std::string_view path_and_query;         // empty: the client's
+  // The response's body is what RelayHandler::FilterResponse makes of it, sent in chunks.
+  bool filter_response = false;
+  std::string_view path_and_query;  // empty: the client's
   // Replace the client's body, one after the other; empty: the client's stays.
   std::span<const std::string_view> body;
 };
@@ -126,6 +129,13 @@ class RelayHandler {
   // A piece of the response body passes, without chunk framing; the first call is the first byte.
   // Borrowed until return. [hot, serial]
   virtual void OnResponseBytes(RelayRequest&, std::string_view /*data*/) {}
+  // For a plan that filters: appends to *out what the client gets in place of `data`, after
+  // OnResponseBytes has seen it. `last`: the body ends with it. Not called for a body that is cut
+  // off. Borrowed until return. [hot, serial]
+  virtual void FilterResponse(RelayRequest&, std::string_view data, bool /*last*/,
+                              std::string* out) {
+    out->append(data);
+  }
   // Last call for this request, exactly once for each OnRequest; the reference dies with it. The
   // response has been handed to the kernel whole, or never will be. [hot, serial]
   virtual void OnEnd(RelayRequest&, const RelayEnd&) {}

@@ -87,6 +87,7 @@ class RelayClient final : public RelayRequest,
   void CloseClient();
   void LoseClient();
   bool ClosesAfterAnswer() const noexcept;
+  bool JoinsChunks() const noexcept { return http10_ || filtering_; }
   bool in_flight() const noexcept {
     return state_ >= State::kDeciding && state_ <= State::kFlushing;
   }
@@ -106,6 +107,7 @@ class RelayClient final : public RelayRequest,
   bool WriteResponseHead(std::string_view& client_head);
   std::string_view TakeResponseBody(char* data, size_t size);
   std::string_view TakeChunks(char* data, size_t size);
+  std::string_view Filter(std::string_view data, bool last);
   void OnUpstreamEnd(bool orderly);
   void FailAttempt(RelayOutcome outcome);
   void FailRequest(RelayOutcome outcome, uint16_t status, std::string_view code,
@@ -169,6 +171,7 @@ class RelayClient final : public RelayRequest,
   bool upstream_keep_alive_ = false;
   bool upstream_heard_ = false;  // has sent a byte of its response
   bool fresh_only_ = false;      // a pooled connection was stale
+  bool filtering_ = false;       // the response goes through the handler's filter
   bool response_done_ = false;
   bool response_broken_ = false;  // chunk framing
 };

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 
 #include "weir/io/http/head.h"
 #include "weir/io/loop/event_loop.h"
@@ -47,6 +48,7 @@ class RelayCore {
   RequestHead request_head;
   const RelayClient* request_head_owner = nullptr;  // whose bytes request_head views
   ResponseHead response_head;
+  std::string filtered;  // a piece of a response, as its filter wrote it
   std::array<char, kScratchBytes> scratch;
   std::array<char, kHeadScratchBytes> head_scratch;
 };

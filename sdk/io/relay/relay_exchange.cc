@@ -172,8 +172,10 @@ void RelayClient::TakeResponse(char* data, size_t size) {
   std::string_view bytes(data, size);
   std::string_view client_head;
   if (state_ == State::kForwarding && !TakeResponseHead(bytes, client_head)) return;
-  const std::string_view content = TakeResponseBody(data + (size - bytes.size()), bytes.size());
+  std::string_view content = TakeResponseBody(data + (size - bytes.size()), bytes.size());
   if (state_ == State::kClosed) return;  // the handler has cut everything off
+  if (filtering_) content = Filter(content, response_done_ && !response_broken_);
+  if (state_ == State::kClosed) return;
   SendToClient(client_head, content);
   if (client_lost_) return;
   if (response_broken_) return CutAnswer(RelayOutcome::kUpstreamProtocol);
@@ -225,12 +227,15 @@ bool RelayClient::TakeResponseHead(std::string_view& bytes, std::string_view& cl
 bool RelayClient::WriteResponseHead(std::string_view& client_head) {
   const ResponseHead& response = core_->response_head;
   // Without length or chunks only the end of the connection ends the answer.
-  const bool unchunk = http10_ && framing_ == BodyFraming::kChunked;
-  close_after_ = ClosesAfterAnswer() || framing_ == BodyFraming::kUntilClose || unchunk;
+  filtering_ = plan_.filter_response && framing_ != BodyFraming::kNone;
+  const bool unchunk = http10_ && (framing_ == BodyFraming::kChunked || filtering_);
+  const bool until_close = framing_ == BodyFraming::kUntilClose && !filtering_;
+  close_after_ = ClosesAfterAnswer() || until_close || unchunk;
   HeadWriter writer(core_->head_scratch.data(), core_->head_scratch.size());
   writer.StatusLine(response.status, response.reason);
-  writer.CopyHeaders(
-      response, {.strip = plan_.response_strip, .framing = !unchunk && response.status != 204});
+  const bool same_framing = !unchunk && !filtering_ && response.status != 204;
+  writer.CopyHeaders(response, {.strip = plan_.response_strip, .framing = same_framing});
+  if (filtering_ && !http10_) writer.Header("transfer-encoding", "chunked");
   for (const HeaderField& field : plan_.response_add) writer.Header(field.name, field.value);
   if (close_after_) writer.Header("connection", "close");
   if (!close_after_ && http10_) writer.Header("connection", "keep-alive");
@@ -262,7 +267,7 @@ std::string_view RelayClient::TakeResponseBody(char* data, size_t size) {
       break;
     case BodyFraming::kChunked: {
       content = TakeChunks(data, size);
-      if (!http10_) used = content.size();
+      if (!JoinsChunks()) used = content.size();
       break;
     }
   }
@@ -272,29 +277,59 @@ std::string_view RelayClient::TakeResponseBody(char* data, size_t size) {
   return content;
 }
 
-// Shows the data of chunks to the handler. Returns the bytes as they came; for a client that does
-// not know chunks, the data alone, moved together.
+// Shows the data of chunks to the handler. Returns the bytes as they came; for a filter, and for a
+// client that does not know chunks, the data alone, moved together.
 std::string_view RelayClient::TakeChunks(char* data, size_t size) {
   std::string_view rest(data, size);
   char* joined_end = data;
   for (std::string_view piece = chunks_.Next(rest); !piece.empty(); piece = chunks_.Next(rest)) {
     core_->handler->OnResponseBytes(*this, piece);
     if (state_ == State::kClosed) return {};
-    if (!http10_) continue;
+    if (!JoinsChunks()) continue;
     std::memmove(joined_end, piece.data(), piece.size());
     joined_end += piece.size();
   }
   response_done_ = chunks_.done();
   response_broken_ = chunks_.error() != ChunkError::kNone;
   if (!rest.empty()) upstream_keep_alive_ = false;
-  return http10_ ? std::string_view(data, static_cast<size_t>(joined_end - data))
-                 : std::string_view(data, size - rest.size());
+  return JoinsChunks() ? std::string_view(data, static_cast<size_t>(joined_end - data))
+                       : std::string_view(data, size - rest.size());
+}
+
+// What the client gets of a piece of the body: one chunk, and the end of all if it is the last. An
+// HTTP/1.0 client gets the bytes alone.
+std::string_view RelayClient::Filter(std::string_view data, bool last) {
+  constexpr size_t kSizeDigits = 8;
+  constexpr std::string_view kLineEnd = "\r\n";
+  std::string& out = core_->filtered;
+  out.clear();
+  if (http10_) {
+    core_->handler->FilterResponse(*this, data, last, &out);
+    return out;
+  }
+  out.append(kSizeDigits, '0');
+  out.append(kLineEnd);
+  const size_t begin = out.size();
+  core_->handler->FilterResponse(*this, data, last, &out);
+  size_t bytes = out.size() - begin;
+  if (bytes == 0) {
+    out.clear();
+  } else {
+    for (size_t digit = kSizeDigits; bytes > 0; bytes >>= 4)
+      out[--digit] = "0123456789abcdef"[bytes & 15];
+    out.append(kLineEnd);
+  }
+  if (last) out.append("0\r\n\r\n");
+  return out;
 }
 
 // The upstream has closed its side, or the connection is broken.
 void RelayClient::OnUpstreamEnd(bool orderly) {
   if (state_ == State::kStreaming) {
-    if (framing_ == BodyFraming::kUntilClose && orderly) return CompleteResponse();
+    if (framing_ == BodyFraming::kUntilClose && orderly) {
+      if (filtering_) SendToClient(Filter({}, true), {});
+      return CompleteResponse();
+    }
     return CutAnswer(RelayOutcome::kUpstreamTruncated);
   }
   FailAttempt(upstream_connected_ ? RelayOutcome::kUpstreamReset
@@ -348,7 +383,10 @@ void RelayClient::FailRequest(RelayOutcome outcome, uint16_t status, std::string
 void RelayClient::CutAnswer(RelayOutcome outcome) {
   DropUpstream();
   end_.outcome = outcome;
-  if (framing_ == BodyFraming::kUntilClose || (framing_ == BodyFraming::kChunked && http10_)) {
+  const bool unannounced = filtering_ ? http10_
+                                      : framing_ == BodyFraming::kUntilClose ||
+                                            (framing_ == BodyFraming::kChunked && http10_);
+  if (unannounced) {
     EndRequest(outcome);
     client_.Abort();
     return CloseClient();

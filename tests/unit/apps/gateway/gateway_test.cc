@@ -31,18 +31,20 @@ class FakeServer final : private io::HttpHandler {
   bool keeps = false;  // requests wait in `kept` instead of being answered
   std::deque<io::ResponseWriter> kept;
   std::vector<std::string> hosts;  // of the requests that came
+  std::vector<std::string> bodies;
+  std::string answer = R"({"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}})";
 
  private:
   void OnRequest(const io::HttpRequest& request, io::ResponseWriter response) override {
     if (request.head.path() == "/metrics") return response.Send(200, {}, "");
     hosts.emplace_back(request.head.Find("host"));
+    bodies.emplace_back(request.body);
     if (keeps) {
       kept.push_back(std::move(response));
       return;
     }
     const io::HeaderField headers[] = {{"content-type", "application/json"}};
-    response.Send(200, headers,
-                  R"({"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}})");
+    response.Send(200, headers, answer);
   }
   std::unique_ptr<io::HttpServer> server_;
 };
@@ -214,6 +216,54 @@ TEST_F(GatewayTest, AFallbackKeepsItsNameWhileItsRouteChanges) {
   RunUntil([&] { return Ready(first); });
   EXPECT_THAT(first.get(), StartsWith("HTTP/1.1 200 "));
   EXPECT_EQ(two_.hosts, std::vector<std::string>{old_name});
+}
+
+TEST_F(GatewayTest, RewritesTheModelThereAndBack) {
+  Start({"http://" + one_.address()});
+  ASSERT_TRUE(gateway_->router()
+                  .resources()
+                  .Replace({.rewrites = {{.name = "r",
+                                          .rules = {{.models = {"m"},
+                                                     .targets = {{.model = "m-on-the-server"}}}}}}})
+                  .ok());
+  one_.answer = R"({"model":"m-on-the-server","usage":{"prompt_tokens":5,"completion_tokens":2}})";
+  const std::string answer = Ask(Post(kPrompt));
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(one_.bodies,
+            std::vector<std::string>{R"({"model":"m-on-the-server","prompt":"Hello"})"});
+  EXPECT_THAT(answer, HasSubstr(R"({"model":"m","usage")"));
+  EXPECT_EQ(Metric("weir_gateway_tokens_total{kind=\"output\"}"), 2);
+}
+
+TEST_F(GatewayTest, ServesEveryApiOfTheDefaultParsers) {
+  Start({"http://" + one_.address()});
+  one_.answer = R"({"usage":{"input_tokens":11,"output_tokens":3,"cache_read_input_tokens":4}})";
+  EXPECT_THAT(
+      Ask(Post(R"({"model":"m","messages":[{"role":"user","content":"hi"}]})", "/v1/messages")),
+      StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(Metric("weir_gateway_tokens_total{kind=\"prompt\"}"), 11);
+  EXPECT_EQ(Metric("weir_gateway_tokens_total{kind=\"cached\"}"), 4);
+  EXPECT_THAT(Ask(Post(R"({"model":"m","token_ids":[1,2,3]})", "/inference/v1/generate")),
+              StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(Ask(Post("anything", "/tokenize")), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(Ask(Get("/v1/models")), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(one_.bodies.size(), 4u);
+}
+
+TEST_F(GatewayTest, SaysWhatIsWrongInTheWordsOfTheParser) {
+  Start({"http://" + one_.address()});
+  EXPECT_THAT(Ask(Post(R"({"prompt":"x"})")), HasSubstr("model not found in request body"));
+  EXPECT_THAT(Ask(Post("no json")), HasSubstr("error unmarshaling request bodyMap: "));
+  EXPECT_THAT(Ask(Post("", "/v1/messages")), HasSubstr("error unmarshaling request body: "));
+  const std::string wants_cached =
+      "POST /v1/completions HTTP/1.1\r\nHost: client\r\nConnection: "
+      "close\r\nPrefer: if-available\r\nContent-Length: " +
+      std::to_string(kPrompt.size()) + "\r\n\r\n" + kPrompt;
+  const std::string answer = Ask(wants_cached);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 412 "));
+  EXPECT_THAT(answer, HasSubstr("no decode worker has the requested KV cache"));
+  EXPECT_EQ(Metric("weir_gateway_requests_refused_total{reason=\"not_cached\"}"), 1);
+  EXPECT_TRUE(one_.bodies.empty());
 }
 
 TEST_F(GatewayTest, DrainEndsWhatIsIdleAtOnce) {

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "testing/allocation_guard.h"
-#include "weir/io/http/sse.h"
 #include "weir/io/relay/relay.h"
 #include "weir/io/relay/relay_client.h"
 #include "weir/io/relay/relay_core.h"
+#include "weir/response_reader.h"
 
 namespace weir::io {
 namespace {
@@ -40,17 +40,13 @@ class ScanningHandler final : public RelayHandler {
   void OnRequest(RelayRequest& request) override {
     request.Proxy({.targets = {&target, 1}, .strip = strip});
   }
-  void OnResponseBytes(RelayRequest&, std::string_view data) override {
-    events.Feed(data);
-    usage.Feed(data);
-  }
+  void OnResponseBytes(RelayRequest&, std::string_view data) override { response.Feed(data); }
   void OnEnd(RelayRequest&, const RelayEnd& end) override {
     completed += end.outcome == RelayOutcome::kComplete ? 1 : 0;
   }
   UpstreamTarget target{.address = SocketAddress::Parse("10.0.0.1:80").value()};
   std::array<std::string_view, 1> strip = {"x-internal"};
-  SseScanner events;
-  UsageScanner usage;
+  ResponseReader response{ResponseFormat::kOpenAi};
   uint32_t completed = 0;
 };
 
@@ -87,7 +83,7 @@ TEST(RelayCostTest, ARequestAllocatesNothingOnceWarm) {
     for (int i = 0; i < 10; ++i) exchange();
   }
   EXPECT_EQ(handler.completed, 11u);
-  EXPECT_EQ(handler.events.data_events(), 22u);
+  EXPECT_EQ(handler.response.events(), 22u);
   EXPECT_EQ(relay.counters().upstream_reuses.value(), 10u);
 }
 

@@ -49,6 +49,7 @@ class ScriptedHandler final : public RelayHandler {
  public:
   std::function<void(RelayRequest&)> on_request;
   std::function<void()> on_response_bytes;
+  std::function<void(std::string_view, bool, std::string*)> filter;
   std::function<void()> on_end;
   RelayRequest* request = nullptr;  // in flight
   std::vector<std::string> bodies;
@@ -77,6 +78,12 @@ class ScriptedHandler final : public RelayHandler {
     EXPECT_FALSE(data.empty());
     response_data += data;
     if (on_response_bytes) on_response_bytes();
+  }
+  void FilterResponse(RelayRequest& r, std::string_view data, bool last,
+                      std::string* out) override {
+    EXPECT_EQ(r.context, this);
+    if (filter) return filter(data, last, out);
+    RelayHandler::FilterResponse(r, data, last, out);
   }
   void OnEnd(RelayRequest& r, const RelayEnd& end) override {
     EXPECT_EQ(r.context, this);
