@@ -29,6 +29,7 @@ PIPELINES = {
     "scorers": ([], [], []),
     "passthrough": (["{type: passthrough-parser}"], [], ["passthrough-parser"]),
     "openai_only": (["{type: openai-parser}"], [], ["openai-parser"]),
+    "vllmgrpc": (["{type: vllmgrpc-parser}"], [], ["vllmgrpc-parser"]),
     "fallbacks": (["{type: max-score-picker, parameters: {maxNumOfEndpoints: 3}}"],
                   ["max-score-picker"], []),
     "drained": (["{type: by-label, parameters: {label: zone, validValues: [none]}}"],
@@ -40,6 +41,7 @@ RESOURCES = """resources:
   - {name: sql-lora, priority: 2}
   - {name: sql-lora-sheddable}
   - {name: direct-model, priority: 2}
+  - {name: inference-objective-with-priority-4, priority: 4}
   modelRewrites:
   - name: rewrite-test
     rules:

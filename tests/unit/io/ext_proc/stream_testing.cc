@@ -1,5 +1,6 @@
 #include "stream_testing.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace weir::io::testing {
@@ -12,6 +13,7 @@ constexpr char kResources[] = R"(resources:
   - {name: sql-lora, priority: 2}
   - {name: sql-lora-sheddable}
   - {name: direct-model, priority: 2}
+  - {name: inference-objective-with-priority-4, priority: 4}
   modelRewrites:
   - name: rewrite-test
     rules:
@@ -79,8 +81,13 @@ std::string PipelineOf(const std::string& name) {
   std::string plugins = scorers;
   std::string profile = refs;
   std::string handler;
-  if (name == "passthrough" || name == "openai_only") {
-    const std::string type = name == "passthrough" ? "passthrough-parser" : "openai-parser";
+  const std::pair<const char*, const char*> parsers[] = {{"passthrough", "passthrough-parser"},
+                                                         {"openai_only", "openai-parser"},
+                                                         {"vllmgrpc", "vllmgrpc-parser"}};
+  const auto parser = std::find_if(std::begin(parsers), std::end(parsers),
+                                   [&](const auto& one) { return one.first == name; });
+  if (parser != std::end(parsers)) {
+    const std::string type = parser->second;
     plugins += "- {type: " + type + "}\n";
     handler = "requestHandler: {parsers: [{pluginRef: " + type + "}]}\n";
   } else if (name == "fallbacks") {
