@@ -127,6 +127,7 @@ absl::Status Epp::OpenWorkers() {
         absl::StrCat("--threads ", threads, ": expected 1..", kThreadsMax));
   }
   metrics_ = std::make_unique<io::RequestMetrics>(threads);
+  KeepConfiguredModels(router_.resources().table()->RewriteCounts());
   Random seeds(options_.router.seed != 0 ? options_.router.seed
                                          : static_cast<uint64_t>(SystemClock().now_ns()));
   for (uint32_t i = 0; i < threads; ++i) {
@@ -218,11 +219,24 @@ void Epp::StopServing() {
   for (const auto& worker : workers_) worker->EndAfter(options_.stream_end_ns);
 }
 
-std::string Epp::MetricsPage() const {
+// Names that rewrites bring may always be labels.
+void Epp::KeepConfiguredModels(std::span<const RewriteCount> rewrites) {
+  std::vector<std::string_view> names;
+  for (const RewriteCount& rewrite : rewrites) {
+    names.push_back(rewrite.model);
+    names.push_back(rewrite.target_model);
+  }
+  metrics_->KeepModels(names);
+}
+
+std::string Epp::MetricsPage() {
+  const std::vector<RewriteCount> rewrites = router_.resources().table()->RewriteCounts();
+  KeepConfiguredModels(rewrites);  // they may have changed since
   io::MetricsText text;
   metrics_->Write(text, options_.stream_metrics);
   io::WritePoolMetrics(*router_.pool().snapshot(), SystemClock().now_ns(),
                        {.pool_name = options_.pool_name, .stale_ns = options_.staleness_ns}, text);
+  io::WriteRewriteMetrics(rewrites, text);
   io::WriteDataLayerMetrics(*fleet_, text);
   WriteInfo(text);
   WriteTransportMetrics(workers_, held_, text);

@@ -93,7 +93,8 @@ class Epp final : private io::AcceptHandler {
   absl::Status OpenPages();
   void OnAccept(io::UniqueFd socket, const io::SocketAddress& peer) override;
   void StopServing();
-  std::string MetricsPage() const;
+  void KeepConfiguredModels(std::span<const RewriteCount> rewrites);
+  std::string MetricsPage();
 
   const Router router_;
   const EppOptions options_;

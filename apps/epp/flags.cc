@@ -53,9 +53,11 @@ struct Raw {
 void AddEndpointFlags(CLI::App& app, Raw& raw) {
   EppOptions& options = raw.flags.options;
   auto* group = app.add_option_group("Endpoints");
-  group->add_option("--endpoint", options.fleet.endpoint_urls,
-                    "A model server, http://host:port; repeat for more; without "
-                    "dataLayer.discovery in the configuration");
+  group
+      ->add_option("--endpoint", options.fleet.endpoint_urls,
+                   "A model server, http://host:port; repeat for more; without "
+                   "dataLayer.discovery in the configuration")
+      ->take_all();
   group
       ->add_option("--engine", options.fleet.default_engine,
                    "Whose metrics servers without an engine label speak: vllm, sglang, ...")

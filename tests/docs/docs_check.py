@@ -257,7 +257,61 @@ def flags(root, binaries):
         yield f"{count} flags found, expected at least 10"
 
 
-CHECKS = {check.__name__: check for check in (links, sources, compatibility, configuration, pipelines, refusals, flags)}
+def table(page, name):
+    """First cell -> second cell of each row of the table between the marks of that name."""
+    part = page.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
+    return dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|", part, re.M))
+
+
+def epp_flags(root, binaries):
+    """docs/compatibility.md has one row per flag of weir-epp, llm-d's or its own."""
+    code, output = run(binaries / "weir-epp", "--help")
+    if code != 0:
+        yield output
+    page = read(root / "docs/compatibility.md")
+    has = set(re.findall(r"(--[a-z][\w-]*)", re.sub(r"\[default:.*", "", output)))
+    defined = set(re.findall(r'"(?:-v,)?(--[a-z][\w-]*)"', read(root / "apps/epp/flags.cc")))
+    defined |= {f"--{name}" for name in re.findall(r'"([a-z-]+-metric)"', read(root / "apps/epp/flags.cc"))}
+    shown = set(table(page, "flags")) | set(table(page, "own flags"))
+    for name in sorted(defined - has):
+        yield f"apps/epp/flags.cc: {name} is not in the help"
+    for name in sorted(defined ^ shown):
+        yield f"docs/compatibility.md: {name} is {'no flag' if name in shown else 'missing'}"
+    for name, state in table(page, "flags").items():
+        if state not in ("same", "more", "other", "no effect"):
+            yield f"docs/compatibility.md: {name} is {state}"
+    help_says = set(re.findall(r"(--[\w-]+)[^\n]*(?:\n\s+[^-\s][^\n]*)*?No effect", output))
+    for name in sorted(help_says):
+        if table(page, "flags").get(name) != "no effect":
+            yield f"docs/compatibility.md: {name} has no effect, the page says {table(page, 'flags').get(name)}"
+
+
+METRIC_SOURCES = ("sdk/io/metrics/request_page.cc", "sdk/io/metrics/engine_metrics.cc", "sdk/io/fleet/fleet_metrics.cc",
+                  "apps/epp/metrics_page.cc")
+
+
+def epp_metrics(root, _bin):
+    """docs/epp_metrics.md names what weir-epp shows, and docs/compatibility.md says so."""
+    names = r"(?:llm_d_epp|llm_d_inference_scheduler|inference_objective|inference_pool|inference_extension|weir_epp)_\w+"
+    written = {name for path in METRIC_SOURCES for name in re.findall(rf'"({names})"', read(root / path))}
+    page = read(root / "docs/epp_metrics.md")
+    shown = set(re.findall(rf"^\| `({names})`", page, re.M)) | set(re.findall(rf"`({names})` \|$", page, re.M))
+    for name in sorted(written ^ shown):
+        yield f"docs/epp_metrics.md: {name} is {'written by no page' if name in shown else 'missing'}"
+    states = table(read(root / "docs/compatibility.md"), "metrics")
+    own = {name[len("llm_d_epp_"):] for name in written if name.startswith("llm_d_epp_")}
+    for name in sorted(own | set(states)):
+        expected = "same" if name in own else "no"
+        if states.get(name) != expected:
+            yield f"docs/compatibility.md: {name} is {states.get(name, 'missing')}, expected {expected}"
+    golden = read(root / "tests/golden/metrics/requests.prom")
+    for name in re.findall(r"^# TYPE (\w+)", golden, re.M):
+        if name not in written:
+            yield f"tests/golden/metrics/requests.prom: {name} is written by no page"
+
+
+CHECKS = {check.__name__: check for check in (links, sources, compatibility, configuration, pipelines, refusals, flags,
+                                              epp_flags, epp_metrics)}
 
 
 def main(arguments):

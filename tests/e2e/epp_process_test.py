@@ -52,6 +52,8 @@ class ProcessTest(unittest.TestCase):
 
     def route_whole(self, client):
         stream = self.route(client)
+        stream.send({"response_headers": {"headers": [[":status", "200"]]}})
+        self.assertIn("response_headers", stream.answer())
         stream.half_close()
         self.assertIsNone(stream.answer())
 
@@ -251,13 +253,14 @@ class ProcessTest(unittest.TestCase):
         config = self.programs.file("alpha.yaml", """apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
 plugins:
-- type: multicluster-queue-scorer
+- type: multicluster-approx-prefix-cache-producer
+- type: multicluster-prefix-cache-scorer
 schedulingProfiles:
-- {name: default, plugins: [{pluginRef: multicluster-queue-scorer}]}
+- {name: default, plugins: [{pluginRef: multicluster-prefix-cache-scorer}]}
 """)
         refused = self.run_epp("--validate", "--config-file", config)
         self.assertEqual(refused.returncode, 1, refused.stdout)
-        self.assertIn("multicluster-queue-scorer", refused.stderr)
+        self.assertIn("multicluster-approx-prefix-cache-producer", refused.stderr)
         allowed = self.run_epp("--validate", "--config-file", config, "--allow-experimental-plugins")
         self.assertEqual(allowed.returncode, 0, allowed.stderr)
 

@@ -104,7 +104,7 @@ class ResourceTable {
   size_t objective_count() const noexcept { return priorities_.size(); }
   size_t rewrite_count() const noexcept { return rewrites_.size(); }
 
-  // The targets that were chosen at least once, by name of the rewrite. [control, concurrent]
+  // The targets of all rules, and how often each was chosen. [control, concurrent]
   std::vector<RewriteCount> RewriteCounts() const;
 
  private:

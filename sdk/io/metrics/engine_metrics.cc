@@ -79,26 +79,28 @@ void WritePoolMetrics(const PoolSnapshot& pool, int64_t now_ns, const PoolMetric
     kv_used.Add(pool.kv_used_ratio()[i]);
   }
   const struct {
-    const char* what;
+    const char* name;
+    const char* twin;  // empty: none
     const char* help;
-    const Spread& spread;
-  } kColumns[] = {{"kv_cache_utilization", "used share of the KV caches of a pool", kv_used},
-                  {"queue_size", "requests queued in the servers of a pool", waiting},
-                  {"running_requests", "requests running on the servers of a pool", running}};
-  for (const auto& column : kColumns) {
-    const std::string name = std::string("average_") + column.what;
-    WriteGauge("llm_d_epp_" + name, "inference_pool_" + name,
-               std::string("Average of the ") + column.help + ".", options.pool_name,
-               TwoDecimals(column.spread.mean()), text);
+    double value;
+  } kGauges[] = {
+      {"llm_d_epp_average_kv_cache_utilization", "inference_pool_average_kv_cache_utilization",
+       "Average of the used share of the KV caches of a pool.", TwoDecimals(kv_used.mean())},
+      {"llm_d_epp_average_queue_size", "inference_pool_average_queue_size",
+       "Average of the requests queued in the servers of a pool.", TwoDecimals(waiting.mean())},
+      {"llm_d_epp_average_running_requests", "inference_pool_average_running_requests",
+       "Average of the requests running on the servers of a pool.", TwoDecimals(running.mean())},
+      {"llm_d_epp_std_dev_kv_cache_utilization", "",
+       "Standard deviation of the used share of the KV caches of a pool.", kv_used.deviation()},
+      {"llm_d_epp_std_dev_queue_size", "",
+       "Standard deviation of the requests queued in the servers of a pool.", waiting.deviation()},
+      {"llm_d_epp_std_dev_running_requests", "",
+       "Standard deviation of the requests running on the servers of a pool.", running.deviation()},
+      {"llm_d_epp_ready_endpoints", "inference_pool_ready_pods",
+       "Servers of a pool with fresh metrics.", static_cast<double>(fresh.size())}};
+  for (const auto& gauge : kGauges) {
+    WriteGauge(gauge.name, gauge.twin, gauge.help, options.pool_name, gauge.value, text);
   }
-  for (const auto& column : kColumns) {
-    WriteGauge(std::string("llm_d_epp_std_dev_") + column.what, "",
-               std::string("Standard deviation of the ") + column.help + ".", options.pool_name,
-               column.spread.deviation(), text);
-  }
-  WriteGauge("llm_d_epp_ready_endpoints", "inference_pool_ready_pods",
-             "Servers of a pool with fresh metrics.", options.pool_name,
-             static_cast<double>(fresh.size()), text);
   text.Family(MetricKind::kGauge, "llm_d_epp_per_endpoint_queue_size",
               "[ALPHA] Requests queued in a server.");
   const auto write_queues = [&](std::string_view label) {
@@ -119,6 +121,7 @@ void WriteRewriteMetrics(std::span<const RewriteCount> counts, MetricsText& text
   const auto write = [&](std::string_view name, std::string_view help) {
     text.Family(MetricKind::kCounter, name, help);
     for (const RewriteCount& count : counts) {
+      if (count.decisions == 0) continue;
       text.Value({{"model_rewrite_name", count.rewrite_name},
                   {"model_name", count.model},
                   {"target_model", count.target_model}},

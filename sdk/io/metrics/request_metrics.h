@@ -78,8 +78,9 @@ class RequestMetrics {
 
   WorkerMetrics& worker(uint32_t index) { return *workers_[index]; }
 
-  // `name` is always shown as itself: a model that the configuration names. [control, concurrent]
-  void KeepModel(std::string_view name) { models_.Keep(name); }
+  // These models, in place of those of the call before, are always shown as themselves: for those
+  // that the configuration names. [control, concurrent]
+  void KeepModels(std::span<const std::string_view> names) { models_.Keep(names); }
 
   // Writes all families that have samples, each followed by its deprecated twin, which carries the
   // sums of the same numbers. `streams`: also those of the streams. [control, concurrent]

@@ -14,9 +14,11 @@ std::string NameGuard::Admit(std::string_view name) {
   return *names_.emplace(name).first;
 }
 
-void NameGuard::Keep(std::string_view name) {
+void NameGuard::Keep(std::span<const std::string_view> names) {
+  std::set<std::string, std::less<>> kept;
+  for (const std::string_view name : names) kept.emplace(name.substr(0, kLabelBytesMax));
   std::lock_guard lock(mutex_);
-  kept_.emplace(name.substr(0, kLabelBytesMax));
+  kept_ = std::move(kept);
 }
 
 SeriesNames::SeriesNames(uint32_t series_max, std::vector<Values> known)

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +24,8 @@ class NameGuard {
   // `name` itself while there is room, and for names that are known; then kOtherLabel. The empty
   // name is always itself. [concurrent]
   std::string Admit(std::string_view name);
-  // Makes room for `name` whatever the limit says. [control, concurrent]
-  void Keep(std::string_view name);
+  // These names, in place of those of the call before, are always themselves. [control, concurrent]
+  void Keep(std::span<const std::string_view> names);
 
  private:
   const uint32_t names_max_;

@@ -169,8 +169,7 @@ std::optional<std::string_view> ResourceTable::Rewrite(std::string_view model,
 std::vector<RewriteCount> ResourceTable::RewriteCounts() const {
   std::vector<RewriteCount> counts;
   for (const auto& [key, counter] : counters_) {
-    const uint64_t decisions = counter->load(std::memory_order_relaxed);
-    if (decisions > 0) counts.push_back({key[0], key[1], key[2], decisions});
+    counts.push_back({key[0], key[1], key[2], counter->load(std::memory_order_relaxed)});
   }
   return counts;
 }

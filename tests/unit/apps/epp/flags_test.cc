@@ -23,6 +23,8 @@ nlohmann::json Shown(const Flags& flags) {
           {"health_port", options.health_port},
           {"metrics_port", options.metrics_port},
           {"threads", options.threads},
+          {"endpoints", options.fleet.endpoint_urls},
+          {"plugins", options.router.plugin_files},
           {"secure_serving", options.secure_serving},
           {"cert_reload", options.cert_reload},
           {"tls_version_min", static_cast<int>(options.tls_version_min)},

@@ -73,10 +73,12 @@ TEST_F(PoolMetricsTest, AnEmptyPoolIsAllZero) {
 
 TEST(RewriteMetrics, AreWrittenTwice) {
   const RewriteCount counts[] = {
-      {.rewrite_name = "r", .model = "m", .target_model = "t", .decisions = 3}};
+      {.rewrite_name = "r", .model = "m", .target_model = "t", .decisions = 3},
+      {.rewrite_name = "never", .model = "m", .target_model = "t", .decisions = 0}};
   MetricsText text;
   WriteRewriteMetrics(counts, text);
   const std::string labels = "{model_rewrite_name=\"r\",model_name=\"m\",target_model=\"t\"} 3\n";
+  EXPECT_THAT(text.text(), Not(HasSubstr("never")));
   EXPECT_THAT(text.text(), HasSubstr("\nllm_d_epp_model_rewrite_decisions_total" + labels));
   EXPECT_THAT(text.text(),
               HasSubstr("\ninference_extension_model_rewrite_decisions_total" + labels));

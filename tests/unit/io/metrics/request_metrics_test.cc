@@ -122,7 +122,8 @@ TEST(RequestMetrics, UnknownErrorsAndCodesAreCountedAsSuch) {
 
 TEST(RequestMetrics, NamesBeyondTheLimitAreOther) {
   RequestMetrics metrics(1);
-  metrics.KeepModel("configured");
+  const std::string_view kept[] = {"configured"};
+  metrics.KeepModels(kept);
   WorkerMetrics& worker = metrics.worker(0);
   for (uint32_t i = 0; i <= kModelLabelsMax; ++i) {
     worker.OnRequestRouted(worker.SeriesOf({.model = "model-" + std::to_string(i)}), 1);

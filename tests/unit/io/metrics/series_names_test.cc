@@ -16,12 +16,15 @@ TEST(NameGuard, LaterNamesAreOther) {
 
 TEST(NameGuard, KeptNamesTakeNoRoom) {
   NameGuard guard(1);
-  guard.Keep("kept");
+  const std::string_view first[] = {"kept"};
+  guard.Keep(first);
   EXPECT_EQ(guard.Admit("a"), "a");
   EXPECT_EQ(guard.Admit("kept"), "kept");
-  guard.Keep("late");
+  const std::string_view second[] = {"late"};
+  guard.Keep(second);
   EXPECT_EQ(guard.Admit("late"), "late");
   EXPECT_EQ(guard.Admit("b"), "other");
+  EXPECT_EQ(guard.Admit("kept"), "other");
 }
 
 TEST(NameGuard, CutsLongNames) {
