@@ -44,8 +44,8 @@ class TlsStream;
 
 // Movable owner of one connection. One thread at a time.
 // With TLS the handshake happens inside reads and writes, and either may wait for the other
-// direction: pass each event through Widen(), and retry what is pending for what it returns. A
-// write that would block must be retried with at least the same bytes in front, at any address.
+// direction: pass each event through Widen(), and retry what is pending for what it returns. What a
+// write did not take must come first in the next one, at any address.
 class Stream {
  public:
   Stream() noexcept = default;

@@ -8,28 +8,70 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <new>
+#include <utility>
 
 namespace weir::io {
 namespace {
 
 // One record's payload. Two small pieces are joined so that head and body share a record.
 constexpr size_t kRecordBytesMax = 16 * 1024;
+constexpr size_t kRecordOverheadBytesMax = 512;
+constexpr size_t kRecordsPerSendMax = 8;
 
-int FdOf(BIO* bio) noexcept {
-  return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio)));
+// Where the library's bytes go, behind its BIO.
+struct Socket {
+  int fd;
+  bool gathers = false;  // records are put into Gathered() instead of being sent
+  std::string held;      // records that the socket did not take yet
+};
+
+Socket& SocketOf(BIO* bio) noexcept { return *static_cast<Socket*>(BIO_get_data(bio)); }
+
+// The records of the current write. Each thread writes one stream at a time.
+std::string& Gathered() noexcept {
+  thread_local std::string records = [] {
+    std::string made;
+    made.reserve(kRecordsPerSendMax * (kRecordBytesMax + kRecordOverheadBytesMax));
+    return made;
+  }();
+  return records;
 }
+
+// Sends what was held back. False if some of it still is, or the socket is broken; see errno.
+bool SendHeld(Socket& socket) noexcept {
+  if (socket.held.empty()) return true;
+  const ssize_t bytes = ::send(socket.fd, socket.held.data(), socket.held.size(), MSG_NOSIGNAL);
+  if (bytes < 0) return false;
+  if (static_cast<size_t>(bytes) == socket.held.size()) {
+    std::string().swap(socket.held);
+    return true;
+  }
+  socket.held.erase(0, static_cast<size_t>(bytes));
+  errno = EAGAIN;
+  return false;
+}
+
+bool WouldBlock() noexcept { return errno == EAGAIN || errno == EINTR; }
 
 int BioRead(BIO* bio, char* out, int size) {
   BIO_clear_retry_flags(bio);
-  const ssize_t bytes = ::recv(FdOf(bio), out, static_cast<size_t>(size), 0);
-  if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_read(bio);
+  const ssize_t bytes = ::recv(SocketOf(bio).fd, out, static_cast<size_t>(size), 0);
+  if (bytes < 0 && WouldBlock()) BIO_set_retry_read(bio);
   return static_cast<int>(bytes);
 }
 
 int BioWrite(BIO* bio, const char* data, int size) {
   BIO_clear_retry_flags(bio);
-  const ssize_t bytes = ::send(FdOf(bio), data, static_cast<size_t>(size), MSG_NOSIGNAL);
-  if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_write(bio);
+  Socket& socket = SocketOf(bio);
+  if (socket.gathers) {
+    Gathered().append(data, static_cast<size_t>(size));
+    return size;
+  }
+  // Handshakes, key updates, alerts: behind what is held back.
+  ssize_t bytes = -1;
+  if (SendHeld(socket)) bytes = ::send(socket.fd, data, static_cast<size_t>(size), MSG_NOSIGNAL);
+  if (bytes < 0 && WouldBlock()) BIO_set_retry_write(bio);
   return static_cast<int>(bytes);
 }
 
@@ -37,6 +79,12 @@ long BioControl(BIO*, int command, long, void*) { return command == BIO_CTRL_FLU
 
 int BioCreate(BIO* bio) {
   BIO_set_init(bio, 1);
+  return 1;
+}
+
+int BioDestroy(BIO* bio) {
+  delete static_cast<Socket*>(BIO_get_data(bio));
+  BIO_set_data(bio, nullptr);
   return 1;
 }
 
@@ -48,6 +96,7 @@ const BIO_METHOD* SocketMethod() noexcept {
       BIO_meth_set_write(made, BioWrite);
       BIO_meth_set_ctrl(made, BioControl);
       BIO_meth_set_create(made, BioCreate);
+      BIO_meth_set_destroy(made, BioDestroy);
     }
     return made;
   }();
@@ -60,9 +109,18 @@ bool AttachSocket(SSL* ssl, int fd) noexcept {
   const BIO_METHOD* method = SocketMethod();
   BIO* bio = method == nullptr ? nullptr : BIO_new(method);
   if (bio == nullptr) return false;
-  BIO_set_data(bio, reinterpret_cast<void*>(static_cast<intptr_t>(fd)));
+  BIO_set_data(bio, new (std::nothrow) Socket{.fd = fd});
+  if (BIO_get_data(bio) == nullptr) {
+    BIO_free(bio);
+    return false;
+  }
   SSL_set_bio(ssl, bio, bio);
   return true;
+}
+
+IoResult TlsStream::Fail(int error) noexcept {
+  failure_ = error;
+  return {.status = IoStatus::kError, .error = error};
 }
 
 IoResult TlsStream::Outcome(int result, int saved_errno) noexcept {
@@ -73,39 +131,87 @@ IoResult TlsStream::Outcome(int result, int saved_errno) noexcept {
     case SSL_ERROR_ZERO_RETURN:
       return {.status = IoStatus::kEof};
     case SSL_ERROR_SYSCALL:
-      failed_ = true;
-      return {.status = IoStatus::kError, .error = saved_errno != 0 ? saved_errno : ECONNRESET};
+      return Fail(saved_errno != 0 ? saved_errno : ECONNRESET);
     default:
-      failed_ = true;
       error_ = ERR_peek_error();
       ERR_clear_error();
       // An end without close_notify may be a cut: never an orderly one.
       const bool cut = ERR_GET_REASON(error_) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
-      return {.status = IoStatus::kError, .error = cut ? ECONNRESET : EPROTO};
+      return Fail(cut ? ECONNRESET : EPROTO);
   }
 }
 
+// One record after the other, as long as the library has read ahead: the caller then answers all of
+// them at once.
 IoResult TlsStream::Read(std::span<char> out) noexcept {
-  if (failed_) return {.status = IoStatus::kError, .error = EPROTO};
-  ERR_clear_error();
-  errno = 0;
-  size_t bytes = 0;
-  const int result = SSL_read_ex(ssl_, out.data(), out.size(), &bytes);
-  if (result > 0) return {.bytes = bytes};
-  return Outcome(result, errno);
+  if (failure_ != 0) return Fail(failure_);
+  IoResult all;
+  do {
+    ERR_clear_error();
+    errno = 0;
+    size_t bytes = 0;
+    const int result = SSL_read_ex(ssl_, out.data() + all.bytes, out.size() - all.bytes, &bytes);
+    if (result <= 0) {
+      const IoResult outcome = Outcome(result, errno);
+      if (all.bytes == 0) return outcome;
+      all.drained = outcome.would_block();  // the next call tells of anything else
+      return all;
+    }
+    all.bytes += bytes;
+  } while (all.bytes < out.size() && SSL_has_pending(ssl_) == 1);
+  return all;
 }
 
 IoResult TlsStream::Write(std::string_view first, std::string_view second) noexcept {
-  if (failed_) return {.status = IoStatus::kError, .error = EPROTO};
-  char joined[kRecordBytesMax];
-  std::string_view record = first.empty() ? second : first;
-  if (!first.empty() && !second.empty() && first.size() < kRecordBytesMax) {
-    const size_t tail = std::min(second.size(), kRecordBytesMax - first.size());
-    std::memcpy(joined, first.data(), first.size());
-    std::memcpy(joined + first.size(), second.data(), tail);
-    record = {joined, first.size() + tail};
+  if (failure_ != 0) return Fail(failure_);
+  if (first.empty() && second.empty()) return {};
+  Socket& socket = SocketOf(SSL_get_wbio(ssl_));
+  if (!SendHeld(socket)) return SocketFailed();
+  // What was encrypted by an earlier call, but not told.
+  size_t bytes = std::exchange(untold_bytes_, 0);
+  const size_t all_bytes = first.size() + second.size();
+  size_t last_bytes = 0;
+  IoResult outcome;
+  std::string& records = Gathered();
+  records.clear();
+  // Records are sent together; handshakes go their own way.
+  socket.gathers = SSL_is_init_finished(ssl_) == 1;
+  for (size_t i = 0; bytes < all_bytes && i < kRecordsPerSendMax; ++i) {
+    outcome = WriteRecord(first, second, bytes);
+    if (!outcome.ok()) break;
+    last_bytes = outcome.bytes;
+    bytes += last_bytes;
+    if (!socket.gathers) break;
   }
-  if (record.empty()) return {};
+  socket.gathers = false;
+  if (records.empty()) return bytes > 0 ? IoResult{.bytes = bytes} : outcome;
+  const ssize_t sent = ::send(socket.fd, records.data(), records.size(), MSG_NOSIGNAL);
+  if (sent < 0 && !WouldBlock()) return SocketFailed();
+  const size_t taken = sent < 0 ? 0 : static_cast<size_t>(sent);
+  if (taken == records.size()) return {.bytes = bytes};
+  // The caller must come again for what is held back, so the last record is not told yet.
+  socket.held.assign(records, taken);
+  untold_bytes_ = last_bytes;
+  bytes -= last_bytes;
+  return bytes > 0 ? IoResult{.bytes = bytes} : IoResult{.status = IoStatus::kWouldBlock};
+}
+
+// Encrypts one record from `begin` on of the two pieces in a row.
+IoResult TlsStream::WriteRecord(std::string_view first, std::string_view second,
+                                size_t begin) noexcept {
+  char joined[kRecordBytesMax];
+  std::string_view record;
+  if (begin >= first.size()) {
+    record = second.substr(begin - first.size());
+  } else {
+    record = first.substr(begin);
+    if (!second.empty() && record.size() < kRecordBytesMax) {
+      const size_t tail = std::min(second.size(), kRecordBytesMax - record.size());
+      std::memcpy(joined, record.data(), record.size());
+      std::memcpy(joined + record.size(), second.data(), tail);
+      record = {joined, record.size() + tail};
+    }
+  }
   ERR_clear_error();
   errno = 0;
   size_t bytes = 0;
@@ -114,8 +220,13 @@ IoResult TlsStream::Write(std::string_view first, std::string_view second) noexc
   return Outcome(result, errno);
 }
 
+IoResult TlsStream::SocketFailed() noexcept {
+  if (WouldBlock()) return {.status = IoStatus::kWouldBlock};
+  return Fail(errno);
+}
+
 void TlsStream::Shutdown() noexcept {
-  if (failed_ || !SSL_is_init_finished(ssl_)) return;
+  if (failure_ != 0 || !SSL_is_init_finished(ssl_)) return;
   ERR_clear_error();
   SSL_shutdown(ssl_);
   ERR_clear_error();

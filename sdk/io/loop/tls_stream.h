@@ -28,11 +28,15 @@ class TlsStream {
   std::string error_text() const;
 
  private:
+  IoResult WriteRecord(std::string_view first, std::string_view second, size_t begin) noexcept;
   IoResult Outcome(int result, int saved_errno) noexcept;
+  IoResult SocketFailed() noexcept;
+  IoResult Fail(int error) noexcept;
 
   SSL* ssl_;
+  size_t untold_bytes_ = 0;  // encrypted, at the front of what the caller writes next
   unsigned long error_ = 0;  // of the library, the first one
-  bool failed_ = false;      // no further call to the library is allowed
+  int failure_ = 0;          // errno; no further call to the library is allowed
 };
 
 // Makes the library use recv and send without SIGPIPE on `fd`. Returns false when memory runs out.

@@ -106,6 +106,32 @@ TEST(Tls, MovesBytesBothWaysWithWaitsInBothDirections) {
   EXPECT_GT(down.write_waits, 0);
 }
 
+TEST(Tls, TwoPiecesArriveInOrderThroughANarrowSocket) {
+  const auto server = SelfSigned();
+  const auto client = Trusting();
+  for (const size_t head : {1, 38, 16'383, 16'384, 40'000, 150'000}) {
+    Ends ends = Connect(*client, *server, "localhost", 4096);
+    const std::string text = Pattern(400'000);
+    std::string received;
+    std::vector<char> out(30'000);
+    size_t written = 0;
+    for (int turns = 0; received.size() < text.size() && turns < 100'000; ++turns) {
+      const std::string_view rest = std::string_view(text).substr(written);
+      if (!rest.empty()) {
+        const size_t first = std::min<size_t>(head, rest.size());
+        const IoResult write = ends.client.TryWrite(rest.substr(0, first), rest.substr(first));
+        ASSERT_NE(write.status, IoStatus::kError);
+        ASSERT_LE(write.bytes, rest.size());
+        written += write.bytes;
+      }
+      const IoResult read = ends.server.TryRead(out);
+      ASSERT_NE(read.status, IoStatus::kError);
+      received.append(out.data(), read.bytes);
+    }
+    EXPECT_TRUE(received == text) << head;
+  }
+}
+
 TEST(Tls, EventsAreWidenedToBothDirections) {
   const auto server = SelfSigned();
   const auto client = Trusting();
