@@ -67,6 +67,8 @@ struct RouterNeeds {
   bool kv_used_ratio = false;
   bool kv_blocks = false;
   bool adapters = false;
+  // Responses say in a header which endpoint the proxy says served them; for conformance tests.
+  bool report_served_endpoint = false;
   // Values that extractors scrape for plugins, in the order of AttributeValue::attribute.
   struct ScrapedAttribute {
     std::string name;       // "llm-d.ai/multicluster-queue-size"

@@ -12,6 +12,16 @@ constexpr std::string_view kServedNamespace = "envoy.lb";
 constexpr std::string_view kMarkHeader = "x-went-into-resp-headers";
 constexpr std::string_view kModelServerError = "ModelServerError";
 constexpr int32_t kErrorStatusMin = 400;
+// What conformance tests of gateways read; texts and name are theirs.
+constexpr std::string_view kServedReportHeader = "x-conformance-test-served-endpoint";
+
+std::string_view ServedReport(std::string_view metadata) {
+  if (!HasMetadata(metadata, kServedNamespace)) return "fail: missing envoy lb metadata";
+  const MetadataValue served = FindMetadata(metadata, kServedNamespace, kServedHeader);
+  return served.kind == MetadataValue::Kind::kString
+             ? served.bytes
+             : "fail: missing destination endpoint served metadata";
+}
 
 }  // namespace
 
@@ -21,7 +31,7 @@ void ExtProcStream::OnResponseHeaders(const ProcessingRequestView& view) {
   if (!ReadResponseHeaders(view.headers)) return Fail("malformed headers in a ProcessingRequest");
   FollowServedEndpoint(view.metadata);
   if (decision_) core_.router.Record(std::move(decision_));
-  SendResponseHeadersAnswer();
+  SendResponseHeadersAnswer(view.metadata);
   if (view.end_of_stream) OnResponseComplete();
 }
 
@@ -67,10 +77,13 @@ ModeOverride ExtProcStream::ResponseOverride() const {
   return result;
 }
 
-void ExtProcStream::SendResponseHeadersAnswer() {
+void ExtProcStream::SendResponseHeadersAnswer(std::string_view metadata) {
   core_.set.clear();
   core_.remove.clear();
   if (core_.options.mark_responses) core_.set.push_back({kMarkHeader, "true"});
+  if (core_.router.needs().report_served_endpoint) {
+    core_.set.push_back({kServedReportHeader, ServedReport(metadata)});
+  }
   for (const Header& header : core_.headers) {
     const HeaderRule rule = RuleOf(header.name);
     if (rule == HeaderRule::kFree) {

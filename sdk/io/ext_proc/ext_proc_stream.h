@@ -112,7 +112,8 @@ class ExtProcStream {
   void OnResponseTrailers(const ProcessingRequestView& view);
   bool ReadResponseHeaders(std::string_view header_map);
   void FollowServedEndpoint(std::string_view metadata);
-  void SendResponseHeadersAnswer();
+  // `metadata` is that of the response headers.
+  void SendResponseHeadersAnswer(std::string_view metadata);
   void OnResponseComplete();
   void NoteResponseBytes(std::string_view bytes);
   void SendResponseBodyAnswers(std::string_view received, bool end_of_stream, bool last);

@@ -225,6 +225,11 @@ MetadataValue FindMetadata(std::string_view metadata, std::string_view name_spac
   return ReadMetadataValue(found);
 }
 
+bool HasMetadata(std::string_view metadata, std::string_view name_space) noexcept {
+  std::string_view fields;
+  return FindInMap(metadata, name_space, &fields);
+}
+
 void AnswerWriter::PrependHeaderMutation(uint32_t field, std::span<const HeaderChange> set,
                                          std::span<const std::string_view> remove) {
   if (set.empty() && remove.empty()) return;

@@ -73,6 +73,9 @@ struct MetadataValue {
 MetadataValue FindMetadata(std::string_view metadata, std::string_view name_space,
                            std::string_view key) noexcept;
 
+// Whether filter_metadata has this name, whatever is under it. [hot, concurrent]
+bool HasMetadata(std::string_view metadata, std::string_view name_space) noexcept;
+
 // Calls visit(const MetadataValue&) for each element of a list. False if it is malformed.
 template <typename Visit>
 bool ForEachInList(std::string_view list, Visit&& visit);

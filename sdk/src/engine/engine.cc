@@ -34,6 +34,9 @@ RouterNeeds NeedsOf(const Pipeline& pipeline) {
     const ColumnSpec& column = pipeline.spec.columns[index];
     needs.attributes.push_back({column.name, column.producer_name});
   }
+  for (const PluginSpec& plugin : pipeline.spec.plugins) {
+    needs.report_served_endpoint |= plugin.type == "destination-endpoint-served-verifier";
+  }
   needs.discovery_plugin = pipeline.spec.discovery_plugin;
   needs.resources_file = pipeline.spec.resources_file;
   return needs;
@@ -280,6 +283,14 @@ std::string Engine::Describe() const {
       absl::StrAppend(&text, "    scorer ", name(scorer.plugin), " weight ", scorer.weight, "\n");
     }
     absl::StrAppend(&text, "    picker ", name(profile.picker), "\n");
+  }
+  if (!spec.resources.objectives.empty() || !spec.resources.rewrites.empty()) {
+    absl::StrAppend(&text, "  objectives ", spec.resources.objectives.size(), ", model rewrites ",
+                    spec.resources.rewrites.size(), "\n");
+  }
+  if (spec.resources_file.has_value()) {
+    absl::StrAppend(&text, "  resources file ", spec.resources_file->path,
+                    spec.resources_file->watch_file ? " [watched]" : "", "\n");
   }
   return text;
 }

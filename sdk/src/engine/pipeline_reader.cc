@@ -54,6 +54,8 @@ uint32_t RolesOf(ConfiguredKind kind) {
       return kRoleDiscovery;
     case ConfiguredKind::kParser:
       return kRoleParser;
+    case ConfiguredKind::kResponseHook:
+      return kRoleOther;
   }
   return 0;
 }

@@ -18,6 +18,7 @@ ConfiguredKind KindOf(std::string_view folder) {
   if (folder == "data_sources") return ConfiguredKind::kSource;
   if (folder == "extractors") return ConfiguredKind::kExtractor;
   if (folder == "discovery") return ConfiguredKind::kDiscovery;
+  if (folder == "response_hooks") return ConfiguredKind::kResponseHook;
   WEIR_DCHECK(folder == "parsers");
   return ConfiguredKind::kParser;
 }

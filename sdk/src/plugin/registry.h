@@ -19,7 +19,7 @@ inline constexpr uint32_t kAttributesPerTypeMax = 64;
 inline constexpr uint32_t kAttributeElementBytesMax = 256;
 
 // What runs a type that has no descriptor.
-enum class ConfiguredKind { kSource, kExtractor, kDiscovery, kParser };
+enum class ConfiguredKind { kSource, kExtractor, kDiscovery, kParser, kResponseHook };
 
 // Types by name. Filled at [control] time, then constant and safe for concurrent reads.
 class PluginRegistry {

@@ -126,6 +126,13 @@ TEST(ScrapedColumns, ClustersAreScoredByTheirAttributes) {
   EXPECT_THAT(Scores(router, Request()), ::testing::ElementsAre(1.5, -1, 0, 0.75));
 }
 
+TEST(ResponseHooks, AreNeedsOfTheRouter) {
+  EXPECT_FALSE(Make("plugins: [{type: queue-scorer}]\n").needs().report_served_endpoint);
+  EXPECT_TRUE(Make("plugins: [{type: destination-endpoint-served-verifier}]\n")
+                  .needs()
+                  .report_served_endpoint);
+}
+
 TEST(Resources, OfThePipelineFileAreInTheStore) {
   const Router router = Make(
       "plugins: [{type: queue-scorer}]\nresources:\n  objectives: [{name: chat, priority: 4}]\n"
@@ -136,6 +143,9 @@ TEST(Resources, OfThePipelineFileAreInTheStore) {
   ASSERT_TRUE(router.needs().resources_file.has_value());
   EXPECT_EQ(router.needs().resources_file->path, "r.yaml");
   EXPECT_FALSE(router.needs().resources_file->watch_file);
+
+  EXPECT_THAT(router.Describe(), ::testing::HasSubstr("  objectives 1, model rewrites 1\n"
+                                                      "  resources file r.yaml\n"));
 
   ResourceReader reader(router.resources());
   reader.table();

@@ -140,6 +140,9 @@ TEST(ReadProcessingRequest, ReadsWhatSurroundsThePhase) {
   EXPECT_EQ(view.request_body_mode, BodyMode::kBuffered);
   EXPECT_EQ(view.response_body_mode, BodyMode::kGrpc) << "what is newer than we know";
   EXPECT_EQ(FindMetadata(view.metadata, "n", "k").bytes, "v");
+  EXPECT_TRUE(HasMetadata(view.metadata, "n"));
+  EXPECT_FALSE(HasMetadata(view.metadata, "k"));
+  EXPECT_FALSE(HasMetadata("", "n"));
 }
 
 TEST(ReadProcessingRequest, SkipsUnknownFields) {
