@@ -15,7 +15,8 @@ std::span<const weir_plugin_module_fn> Builtins() noexcept;
 // hooks on responses.
 // The engine knows its name and its parameters.
 struct ConfiguredType {
-  std::string_view kind;  // the folder above: "data_sources", "extractors", "discovery", "parsers" ...
+  std::string_view
+      kind;  // the folder above: "data_sources", "extractors", "discovery", "parsers" ...
   std::string_view type;
   uint32_t stability;  // WEIR_STABILITY_...
   std::string_view params_schema;
