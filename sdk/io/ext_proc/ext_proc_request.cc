@@ -163,7 +163,9 @@ void ExtProcStream::OnRouted() {
   stream_ = result.stream;
   skip_response_ = result.skip_response;
   reader_ = ResponseReader(result.response_format);
-  model_filter_.Start(result.target_model, result.incoming_model);
+  if (std::max(result.target_model.size(), result.incoming_model.size()) <= kNameBytesMax) {
+    model_filter_.Start(result.target_model, result.incoming_model);
+  }
   overrides_mode_ =
       core_.options.skip_response_bodies && !model_filter_.active() && !skip_response_;
   const uint64_t request_bytes = body_bytes_;

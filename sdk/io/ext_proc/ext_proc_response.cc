@@ -128,7 +128,8 @@ void ExtProcStream::OnResponseBody(const ProcessingRequestView& view) {
 
 // False if the stream ended instead.
 bool ExtProcStream::HoldResponse(std::string_view bytes) {
-  if (bytes.size() > core_.options.response_body_bytes_max - held_response_.size()) {
+  if (bytes.size() > core_.options.response_body_bytes_max - held_response_.size() ||
+      !core_.held.Take(bytes.size())) {
     Fail("the response body is larger than what may be held", Code::kResourceExhausted);
     return false;
   }
@@ -203,7 +204,7 @@ void ExtProcStream::OnResponseTrailers(const ProcessingRequestView& view) {
 
 void ExtProcStream::OnResponseComplete() {
   response_step_ = Step::kDone;
-  held_response_.clear();
+  ReleaseHeldResponse();
   CloseRequest(Cause::kNatural);
 }
 

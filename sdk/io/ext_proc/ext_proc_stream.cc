@@ -16,7 +16,15 @@ constexpr uint64_t kBodyPaddingBytes = 64;
 constexpr size_t kSubsetElementsMax = kEndpointsMax;
 constexpr size_t kSubsetBytesMax = 256u << 10;
 
+// What an idle stream keeps of each of its texts.
+constexpr size_t kKeptTextBytesMax = 4096;
+
 constexpr std::string_view kSubsetNamespace = "envoy.lb.subset_hint";
+
+void Clear(std::string* text) {
+  text->clear();
+  if (text->capacity() > kKeptTextBytesMax) text->shrink_to_fit();
+}
 
 int64_t TokensOf(const std::optional<uint64_t>& tokens) {
   return tokens ? static_cast<int64_t>(std::min<uint64_t>(*tokens, INT64_MAX)) : -1;
@@ -36,13 +44,13 @@ void ExtProcStream::Reset() {
   headers_.clear();
   if (!body_kept_) ReleaseBody();
   content_length_ = 0;
-  subset_text_.clear();
+  Clear(&subset_text_);
   subset_ends_.clear();
   has_subset_ = false;
   decision_ = Decision();
   reader_ = ResponseReader(ResponseFormat::kOpenAi);
   model_filter_.Start({}, {});
-  held_response_.clear();
+  ReleaseHeldResponse();
   series_ = ExtProcMetrics::kNoRequest;
   error_code_ = {};
   headers_ns_ = first_byte_ns_ = last_byte_ns_ = 0;
@@ -256,6 +264,11 @@ void ExtProcStream::ReleaseBody() {
   core_.held.Give(held_bytes_);
   held_bytes_ = body_bytes_ = 0;
   body_kept_ = false;
+}
+
+void ExtProcStream::ReleaseHeldResponse() {
+  core_.held.Give(held_response_.size());
+  Clear(&held_response_);
 }
 
 void ExtProcStream::OnSent() {

@@ -84,6 +84,7 @@ class ExtProcStream {
   bool AppendBody(std::string_view bytes);
   bool Reserve(uint64_t bytes);
   void ReleaseBody();
+  void ReleaseHeldResponse();
   void RefuseBody();
   void SendSmall(std::string_view message) { output_->Send(message, {}, /*body_is_kept=*/false); }
   bool streamed_request() const { return request_mode_ == BodyMode::kFullDuplexStreamed; }

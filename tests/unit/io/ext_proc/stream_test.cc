@@ -212,6 +212,47 @@ TEST(ExtProcStream, HoldsResponsesUpToTheLimit) {
   EXPECT_EQ(output.code, Code::kResourceExhausted);
 }
 
+TEST(ExtProcStream, CountsHeldResponsesAmongWhatTheProcessHolds) {
+  ExtProcOptions options;
+  options.buffer_responses = true;
+  Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint), options, 10);
+  RecordingOutput first, second;
+  ExtProcStream a(picker.core), b(picker.core);
+  a.Begin(first);
+  b.Begin(second);
+  for (ExtProcStream* stream : {&a, &b}) {
+    stream->OnMessage(Message(R"({"response_headers": {}})"));
+    stream->OnMessage(Message(R"({"response_body": {"body": "012345"}})"));
+  }
+  EXPECT_FALSE(a.ended());
+  EXPECT_EQ(second.code, Code::kResourceExhausted);
+  EXPECT_EQ(picker.held.held(), 6u);
+  a.OnMessage(Message(R"({"response_body": {"body": "", "end_of_stream": true}})"));
+  EXPECT_EQ(picker.held.held(), 0u);
+}
+
+TEST(ExtProcStream, KeepsNoEndlessModelName) {
+  for (const size_t size : {size_t{kNameBytesMax}, size_t{kNameBytesMax} + 1}) {
+    Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint));
+    const std::string name(size, 'n');
+    RecordingOutput output;
+    ExtProcStream stream(picker.core);
+    stream.Begin(output);
+    stream.OnMessage(
+        Message(R"({"request_headers": {"headers": [["x-llm-d-model-name-rewrite", "t"]]}})"));
+    const Json body = {{"model", name}, {"prompt", "x"}};
+    stream.OnMessage(
+        EncodeRequest({{"request_body", {{"body", body.dump()}, {"end_of_stream", true}}}}));
+    stream.OnMessage(Message(R"({"response_headers": {}})"));
+    output.TakeAnswers();
+    stream.OnMessage(
+        Message(R"({"response_body": {"body": "{\"model\":\"t\"}", "end_of_stream": true}})"));
+    const std::string passed = output.TakeAnswers().at(0)["response_body"]["streamed"];
+    EXPECT_EQ(passed,
+              size == kNameBytesMax ? R"({"model":")" + name + R"("})" : R"({"model":"t"})");
+  }
+}
+
 TEST(ExtProcStream, MeasuresInTheInjectedTime) {
   Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint));
   RecordingOutput output;
