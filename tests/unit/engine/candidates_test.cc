@@ -13,8 +13,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr const char* kNoCandidates =
-    "failed to find endpoint candidates for serving the request";
+constexpr const char* kNoCandidates = "failed to find endpoint candidates for serving the request";
 
 Router Make(const std::string& plugins, const std::string& refs) {
   return Router::FromText("apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n" +
