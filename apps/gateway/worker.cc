@@ -104,7 +104,8 @@ void Worker::OnRequest(io::RelayRequest& request) {
   const io::RequestHead& head = request.head();
   if (ServeLocally(request, head)) return;
   ListHeaders(head);
-  const IntakeInput input{.headers = headers_, .path = head.path(), .body = request.body()};
+  const IntakeInput input{
+      .headers = headers_, .path = head.path(), .body = request.body(), .model_optional = true};
   if (request.body().empty() && !CarriesBody(head.method_id)) {
     intake_.ReadHeadersOnly(input, &request_, &intake_result_);
   } else if (const absl::Status status = intake_.Read(input, &request_, &intake_result_);

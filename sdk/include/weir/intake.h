@@ -25,6 +25,9 @@ struct IntakeInput {
   std::string_view path;
   std::string_view body;
   size_t padding_bytes = 0;  // that may be read after the body; with 64 or more no copy is made
+  // A body that names no model, where no rewrite gives one, goes on as it is: its server may have
+  // but one. Else it is refused.
+  bool model_optional = false;
   // See Request::subset.
   std::optional<std::span<const std::string_view>> subset;
 };

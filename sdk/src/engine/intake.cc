@@ -114,6 +114,8 @@ struct Intake::State {
     for (const uint32_t plugin : spec.parsers) {
       const internal::ParserType* type = internal::FindParserType(spec.plugins[plugin].type);
       if (type != nullptr) parsers.push_back(type);
+      if (type != nullptr && type->claims.empty())
+        break;  // takes what comes; the rest is not asked
     }
   }
 
@@ -196,7 +198,9 @@ absl::Status Intake::State::RewriteModel(const IntakeInput& input,
     if (table.rewrite_count() > 0) {
       target = table.Rewrite(request->model, random.NextUniform()).value_or(target);
     }
-    if (target.empty()) return absl::InvalidArgumentError("model not found in request body");
+    if (target.empty() && (place.has_value || !input.model_optional)) {
+      return absl::InvalidArgumentError("model not found in request body");
+    }
     if (target != request->model) {
       const bool inserted = place.begin == place.end;
       replacement.clear();

@@ -24,6 +24,7 @@ enum class BodyFormat : uint8_t {
 // Where the model's name stands in a body, as offsets.
 struct ModelPlace {
   bool is_object = false;  // the body is a JSON object
+  bool has_value = false;  // "model" is there and not null
   // The value of "model". Equal: there is none, and a first member may be inserted here.
   size_t begin = 0;
   size_t end = 0;

@@ -12,6 +12,30 @@ std::string_view Trimmed(std::string_view text) {
   return end == std::string_view::npos ? std::string_view() : text.substr(0, end + 1);
 }
 
+size_t DigitsEnd(std::string_view text, size_t at) {
+  while (at < text.size() && text[at] >= '0' && text[at] <= '9') ++at;
+  return at;
+}
+
+// The syntax alone: how large a number may be is the server's business.
+bool IsNumber(std::string_view text) {
+  size_t at = text.starts_with('-') ? 1 : 0;
+  size_t end = DigitsEnd(text, at);
+  if (end == at || (text[at] == '0' && end > at + 1)) return false;
+  if (end < text.size() && text[end] == '.') {
+    at = end + 1;
+    end = DigitsEnd(text, at);
+    if (end == at) return false;
+  }
+  if (end < text.size() && (text[end] == 'e' || text[end] == 'E')) {
+    at = end + 1;
+    if (at < text.size() && (text[at] == '+' || text[at] == '-')) ++at;
+    end = DigitsEnd(text, at);
+    if (end == at) return false;
+  }
+  return end == text.size();
+}
+
 bool IsHex(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
@@ -138,8 +162,6 @@ absl::Status BodyReader::State::SkipString(JsonValue value) {
     if (!valid) return MalformedText("bad escape in a string");
     raw.remove_prefix(1 + hex_digits);
   }
-  simdjson::ondemand::raw_json_string consumed;
-  if (auto error = value.get_raw_json_string().get(consumed)) return Malformed(error);
   return absl::OkStatus();
 }
 
@@ -172,11 +194,9 @@ absl::Status BodyReader::State::Skip(JsonValue value, uint32_t depth) {
     }
     case JsonType::string:
       return SkipString(value);
-    case JsonType::number: {
-      double number;
-      if (auto error = value.get_double().get(number)) return Malformed(error);
+    case JsonType::number:
+      if (!IsNumber(Trimmed(value.raw_json_token()))) return MalformedText("no number");
       return absl::OkStatus();
-    }
     case JsonType::boolean: {
       bool flag;
       if (auto error = value.get_bool().get(flag)) return Malformed(error);
@@ -200,11 +220,15 @@ absl::Status BodyReader::State::ReadNull(JsonValue value, bool* is_null) {
 }
 
 absl::Status BodyReader::State::RawJson(JsonValue value, std::string_view* raw) {
-  const char* const begin = value.raw_json_token().data();
+  JsonType type;
+  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+  const std::string_view token = value.raw_json_token();
   if (absl::Status status = Skip(value); !status.ok()) return status;
+  *raw = Trimmed(token);
+  if (type != JsonType::object && type != JsonType::array) return absl::OkStatus();
   const char* next;  // the comma or bracket behind it
   if (auto error = value.current_location().get(next)) return Malformed(error);
-  *raw = Trimmed({begin, static_cast<size_t>(next - begin)});
+  *raw = Trimmed({token.data(), static_cast<size_t>(next - token.data())});
   return absl::OkStatus();
 }
 
@@ -262,10 +286,12 @@ absl::Status BodyReader::State::ReadModel(JsonValue value, Request* request) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   if (type == JsonType::string) {
+    place.has_value = true;
     place.end = place.begin + Trimmed(token).size();
     if (auto error = value.get_string().get(request->model)) return Malformed(error);
     return absl::OkStatus();
   }
+  place.has_value = type != JsonType::null;
   std::string_view raw;
   if (absl::Status status = RawJson(value, &raw); !status.ok()) return status;
   place.end = place.begin + raw.size();
@@ -280,7 +306,7 @@ absl::Status BodyReader::State::ReadToken(JsonValue value, bool* valid) {
   uint64_t id;
   if (value.get_uint64().get(id)) {
     double number;  // 5.0 is whole, too
-    if (auto error = value.get_double().get(number)) return Malformed(error);
+    if (value.get_double().get(number)) return Skip(value);
     if (!(number >= 0 && number <= UINT32_MAX) || std::floor(number) != number) {
       return absl::OkStatus();
     }

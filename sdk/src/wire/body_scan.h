@@ -51,7 +51,7 @@ struct BodyReader::State {
   absl::Status ReadVllmGrpc(std::string_view body, Request* request);
   absl::Status ReadVertex(Api api, std::string_view body, size_t padding_bytes, Request* request);
 
-  // ---- JSON. Each value handed to a reader must be consumed by it: with Skip, if by nothing else.
+  // ---- JSON. Each value handed to a reader is checked by it: with Skip, if by nothing else.
 
   // Calls on_field(index into names, value) for each member of the body, a JSON object, that is
   // named; checks the others. No member may occur twice, nothing may follow the object.

@@ -245,6 +245,28 @@ TEST(Intake, HeadersAloneAreEnoughForAnyEndpoint) {
   EXPECT_FALSE(request.subset.has_value());
 }
 
+TEST(Intake, AModelMayBeLeftToTheServer) {
+  Intake intake(RouterWith({}));
+  Request request;
+  IntakeResult result;
+  const auto read = [&](std::string_view body, std::span<const Header> headers = {}) {
+    return intake.Read(
+        {.headers = headers, .path = "/v1/completions", .body = body, .model_optional = true},
+        &request, &result);
+  };
+  for (const char* body : {R"({"prompt":"x"})", R"({"prompt":"x","model":null})"}) {
+    ASSERT_TRUE(read(body).ok()) << body;
+    EXPECT_FALSE(result.body_changed);
+    EXPECT_EQ(request.model, "");
+  }
+  for (const char* body : {R"({"prompt":"x","model":7})", R"({"prompt":"x","model":""})"}) {
+    EXPECT_EQ(read(body).message(), "model not found in request body") << body;
+  }
+  const Header headers[] = {{"x-llm-d-model-name-rewrite", "t"}};
+  ASSERT_TRUE(read(R"({"prompt":"x"})", headers).ok());
+  EXPECT_EQ(Joined(result), R"({"model":"t","prompt":"x"})");
+}
+
 TEST(Intake, LimitsOfBodiesAreOutOfRange) {
   Intake intake(RouterWith({}));
   Request request;

@@ -153,9 +153,17 @@ TEST(ParseOpenAi, WrongTypesOfModelAndStreamCountAsAbsent) {
 }
 
 TEST(ParseOpenAi, WhatIsNotReadMustBeJson) {
-  for (const char* bad :
-       {"tru", "nul", "1.2.3", "-", "\"\\q\"", "\"\\u12g4\"", "[1 2]", "{\"a\" 1}", "{\"a\":}",
-        "[,]", "[1,]", "{\"a\":1,}", "{1:2}", "\"a", "1e999", "\"\\\"", "{\"a\":[{\"b\":bad}]}"}) {
+  for (const char* bad : {"tru",      "nul",
+                          "1.2.3",    "-",
+                          "\"\\q\"",  "\"\\u12g4\"",
+                          "[1 2]",    "{\"a\" 1}",
+                          "{\"a\":}", "[,]",
+                          "[1,]",     "{\"a\":1,}",
+                          "{1:2}",    "\"a",
+                          "01",       "1.",
+                          ".5",       "1e",
+                          "+1",       "-a",
+                          "\"\\\"",   "{\"a\":[{\"b\":bad}]}"}) {
     const std::string in_body = std::string(R"({"prompt":"x","other":)") + bad + "}";
     EXPECT_THAT(Error(kCompletions, in_body), StartsWith("error unmarshaling request bodyMap: "))
         << in_body;
@@ -166,8 +174,8 @@ TEST(ParseOpenAi, WhatIsNotReadMustBeJson) {
   }
   // Fine: what Python reads and what numbers may be.
   for (const char* good :
-       {"true", "null", "1e5", "-0.5", "123456789012345678901234567890", R"("\ud800")",
-        R"("\"\\\/\b\f\n\r\t\u00e9")", "[]", "{}", R"([{"a":[1,"x",null]}])"}) {
+       {"true", "null", "1e5", "-0.5", "0", "-0", "1E+2", "1e999", "123456789012345678901234567890",
+        R"("\ud800")", R"("\"\\\/\b\f\n\r\t\u00e9")", "[]", "{}", R"([{"a":[1,"x",null]}])"}) {
     EXPECT_EQ(Error(kCompletions, std::string(R"({"prompt":"x","other":)") + good + "}"), "")
         << good;
   }

@@ -247,12 +247,14 @@ TEST_F(GatewayTest, ServesEveryApiOfTheDefaultParsers) {
               StartsWith("HTTP/1.1 200 "));
   EXPECT_THAT(Ask(Post("anything", "/tokenize")), StartsWith("HTTP/1.1 200 "));
   EXPECT_THAT(Ask(Get("/v1/models")), StartsWith("HTTP/1.1 200 "));
-  EXPECT_EQ(one_.bodies.size(), 4u);
+  EXPECT_THAT(Ask(Post(R"({"prompt":"for the only model"})")), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(one_.bodies.size(), 5u);
 }
 
 TEST_F(GatewayTest, SaysWhatIsWrongInTheWordsOfTheParser) {
   Start({"http://" + one_.address()});
-  EXPECT_THAT(Ask(Post(R"({"prompt":"x"})")), HasSubstr("model not found in request body"));
+  EXPECT_THAT(Ask(Post(R"({"model":7,"prompt":"x"})")),
+              HasSubstr("model not found in request body"));
   EXPECT_THAT(Ask(Post("no json")), HasSubstr("error unmarshaling request bodyMap: "));
   EXPECT_THAT(Ask(Post("", "/v1/messages")), HasSubstr("error unmarshaling request body: "));
   const std::string wants_cached =
