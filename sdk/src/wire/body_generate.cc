@@ -20,7 +20,7 @@ absl::Status BodyReader::State::ReadVllmHttp(std::string_view body, size_t paddi
                                              Request* request) {
   malformed = "error unmarshaling request body: ";
   BeginPrompt();
-  const auto on_field = [&](uint32_t field, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t field, JsonValue& value) -> absl::Status {
     switch (field) {
       case kModel:
         return ReadModel(value, request);
@@ -46,12 +46,12 @@ absl::Status BodyReader::State::ReadVllmHttp(std::string_view body, size_t paddi
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadTokenIds(JsonValue value) {
+absl::Status BodyReader::State::ReadTokenIds(JsonValue& value) {
   JsonArray ids;
   if (value.get_array().get(ids)) return Skip(value);
   for (auto id_or : ids) {
-    JsonValue id;
-    if (auto error = std::move(id_or).get(id)) return Malformed(error);
+    if (auto error = id_or.error()) return Malformed(error);
+    JsonValue& id = id_or.value_unsafe();
     constexpr size_t kShownBytesMax = 32;
     const std::string_view token = id.raw_json_token();
     const std::string_view shown =
@@ -66,17 +66,17 @@ absl::Status BodyReader::State::ReadTokenIds(JsonValue value) {
 }
 
 // {"mm_hashes": {"image": ["<hash>", ...]}, ...}: each asset is a part whose bytes are its hash.
-absl::Status BodyReader::State::ReadFeatures(JsonValue value) {
+absl::Status BodyReader::State::ReadFeatures(JsonValue& value) {
   static constexpr std::string_view kModalities[] = {"image", "video", "audio"};
   static constexpr PromptPart::Kind kKinds[] = {PromptPart::Kind::kImage, PromptPart::Kind::kVideo,
                                                 PromptPart::Kind::kAudio};
-  const auto on_hashes = [&](uint32_t modality, JsonValue list) -> absl::Status {
+  const auto on_hashes = [&](uint32_t modality, JsonValue& list) -> absl::Status {
     JsonArray hashes;
     if (list.get_array().get(hashes)) return Skip(list);
     for (auto hash_or : hashes) {
       if (absl::Status status = CheckParts(); !status.ok()) return status;
-      JsonValue hash;
-      if (auto error = std::move(hash_or).get(hash)) return Malformed(error);
+      if (auto error = hash_or.error()) return Malformed(error);
+      JsonValue& hash = hash_or.value_unsafe();
       std::string_view bytes;
       bool found;
       if (absl::Status status = ReadStringIfAny(hash, &bytes, &found); !status.ok()) return status;
@@ -87,7 +87,7 @@ absl::Status BodyReader::State::ReadFeatures(JsonValue value) {
   JsonObject features;
   if (value.get_object().get(features)) return Skip(value);
   return ReadObject(features, "features.", {"mm_hashes"},
-                    [&](uint32_t, JsonValue hashes) -> absl::Status {
+                    [&](uint32_t, JsonValue& hashes) -> absl::Status {
                       JsonObject by_modality;
                       if (hashes.get_object().get(by_modality)) return Skip(hashes);
                       return ReadObject(by_modality, "features.mm_hashes.", kModalities, on_hashes);
@@ -99,7 +99,7 @@ absl::Status BodyReader::State::ReadSglang(std::string_view body, size_t padding
   malformed = "error unmarshaling request body: ";
   BeginPrompt();
   bool has_ids = false;
-  const auto on_field = [&](uint32_t field, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t field, JsonValue& value) -> absl::Status {
     switch (field) {
       case kInputIds: {
         bool is_null;
@@ -130,14 +130,14 @@ absl::Status BodyReader::State::ReadSglang(std::string_view body, size_t padding
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadInputIds(JsonValue value) {
+absl::Status BodyReader::State::ReadInputIds(JsonValue& value) {
   constexpr std::string_view kExpected =
       "invalid generate request: input_ids must be an array of uint32 integers";
   JsonArray ids;
   if (value.get_array().get(ids)) return Invalid(kExpected);
   for (auto id_or : ids) {
-    JsonValue id;
-    if (auto error = std::move(id_or).get(id)) return Malformed(error);
+    if (auto error = id_or.error()) return Malformed(error);
+    JsonValue& id = id_or.value_unsafe();
     bool valid;
     if (absl::Status status = ReadToken(id, &valid); !status.ok()) return status;
     if (!valid) return Invalid(kExpected);

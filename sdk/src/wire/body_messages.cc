@@ -23,7 +23,7 @@ absl::Status Unreadable(std::string_view field, std::string_view expected) {
 absl::Status BodyReader::State::ReadAnthropic(std::string_view body, size_t padding_bytes,
                                               Request* request) {
   malformed = "error unmarshaling request body: ";
-  const auto on_field = [&](uint32_t field, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t field, JsonValue& value) -> absl::Status {
     switch (field) {
       case kModel:
         return ReadModel(value, request);
@@ -50,7 +50,7 @@ absl::Status BodyReader::State::ReadAnthropic(std::string_view body, size_t padd
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadSystemBlocks(JsonValue value) {
+absl::Status BodyReader::State::ReadSystemBlocks(JsonValue& value) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   if (type == JsonType::string || type == JsonType::null) return ReadSystemText(value, "system");
@@ -65,13 +65,13 @@ absl::Status BodyReader::State::ReadSystemBlocks(JsonValue value) {
     }
     const absl::Status status = ReadObject(
         block, "system[].", {"text"},
-        [&](uint32_t, JsonValue words) { return ReadSystemText(words, "system[].text"); });
+        [&](uint32_t, JsonValue& words) { return ReadSystemText(words, "system[].text"); });
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadTurns(JsonValue value) {
+absl::Status BodyReader::State::ReadTurns(JsonValue& value) {
   bool is_null;
   if (absl::Status status = ReadNull(value, &is_null); !status.ok() || is_null) return status;
   JsonArray turns;
@@ -93,9 +93,9 @@ absl::Status BodyReader::State::ReadTurns(JsonValue value) {
 }
 
 // A content that comes before its role is read in a second pass.
-absl::Status BodyReader::State::ReadTurn(JsonObject turn, uint32_t pass) {
+absl::Status BodyReader::State::ReadTurn(JsonObject& turn, uint32_t pass) {
   bool has_role = pass > 0, content_waits = false;
-  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
     if (index == 0) {
       if (pass > 0) return Skip(value);
       std::string_view role;
@@ -121,7 +121,7 @@ absl::Status BodyReader::State::ReadTurn(JsonObject turn, uint32_t pass) {
   return ReadTurn(turn, 1);
 }
 
-absl::Status BodyReader::State::ReadBlocks(JsonValue value, std::string_view field,
+absl::Status BodyReader::State::ReadBlocks(JsonValue& value, std::string_view field,
                                            uint32_t depth) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
@@ -150,7 +150,7 @@ absl::Status BodyReader::State::ReadBlocks(JsonValue value, std::string_view fie
 // Whatever its type, a block is what its members hold, in this order: name, text, thinking, the
 // source of an image, input (a tool call), content (a tool's result). "content" comes last, as it
 // is appended where it stands.
-absl::Status BodyReader::State::ReadBlock(JsonObject block, std::string_view field,
+absl::Status BodyReader::State::ReadBlock(JsonObject& block, std::string_view field,
                                           uint32_t depth) {
   enum BlockField : uint32_t { kType, kName, kText, kThinking, kSource, kInput, kContent };
   static constexpr std::string_view kBlockFields[] = {"type",   "name",  "text",   "thinking",
@@ -158,7 +158,7 @@ absl::Status BodyReader::State::ReadBlock(JsonObject block, std::string_view fie
   static constexpr std::string_view kSourceFields[] = {"data", "url", "file_id"};
   std::string_view type, name, words, thinking, source, input;
   bool found, has_type = false;
-  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
     switch (index) {
       case kType:
         return ReadStringIfAny(value, &type, &has_type);
@@ -175,7 +175,7 @@ absl::Status BodyReader::State::ReadBlock(JsonObject block, std::string_view fie
         if (value.get_object().get(object)) return Skip(value);
         return ReadObject(
             object, "messages[].content[].source.", kSourceFields,
-            [&](uint32_t, JsonValue member) { return ReadStringIfAny(member, &source, &found); });
+            [&](uint32_t, JsonValue& member) { return ReadStringIfAny(member, &source, &found); });
       }
       default:
         return ReadBlocks(value, "messages[].content[].content", depth + 1);

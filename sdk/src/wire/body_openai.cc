@@ -74,7 +74,7 @@ absl::Status BodyReader::State::ReadOpenAi(Api api, std::string_view body, size_
   const Field prompt_field = PromptField(api);
   const bool reads_tools = api == Api::kChatCompletions || api == Api::kResponses;
   std::optional<int64_t> limits[3];
-  const auto on_field = [&](uint32_t field, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t field, JsonValue& value) -> absl::Status {
     switch (field) {
       case kModel:
         return ReadModel(value, request);
@@ -89,9 +89,10 @@ absl::Status BodyReader::State::ReadOpenAi(Api api, std::string_view body, size_
       case kStreamOptions: {
         JsonObject options;
         if (value.get_object().get(options)) return Skip(value);
-        return ReadObject(
-            options, "stream_options.", {"include_usage"},
-            [&](uint32_t, JsonValue flag) { return ReadBoolIfAny(flag, &request->include_usage); });
+        return ReadObject(options, "stream_options.", {"include_usage"},
+                          [&](uint32_t, JsonValue& flag) {
+                            return ReadBoolIfAny(flag, &request->include_usage);
+                          });
       }
       case kTools:
         return reads_tools ? ReadTools(value) : Skip(value);
@@ -127,7 +128,7 @@ absl::Status BodyReader::State::ReadOpenAi(Api api, std::string_view body, size_
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadTools(JsonValue value) {
+absl::Status BodyReader::State::ReadTools(JsonValue& value) {
   bool is_null;
   if (absl::Status status = ReadNull(value, &is_null); !status.ok() || is_null) return status;
   JsonType type;
@@ -136,14 +137,14 @@ absl::Status BodyReader::State::ReadTools(JsonValue value) {
   return RawJson(value, &tools_json);
 }
 
-absl::Status BodyReader::State::ReadSystemText(JsonValue value, std::string_view field) {
+absl::Status BodyReader::State::ReadSystemText(JsonValue& value, std::string_view field) {
   std::string_view words;
   if (absl::Status status = ReadString(value, field, &words); !status.ok()) return status;
   system_text.insert(system_text.end(), words.begin(), words.end());
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadMessages(JsonValue value, std::string_view field) {
+absl::Status BodyReader::State::ReadMessages(JsonValue& value, std::string_view field) {
   JsonArray messages;
   if (value.get_array().get(messages)) return WrongType(field, "a list");
   BeginPrompt();
@@ -164,10 +165,10 @@ absl::Status BodyReader::State::ReadMessages(JsonValue value, std::string_view f
 
 // The prompt's byte stream is role, then text, of each message. A content that comes before its
 // role is read in a second pass.
-absl::Status BodyReader::State::ReadMessage(JsonObject message, std::string_view field,
+absl::Status BodyReader::State::ReadMessage(JsonObject& message, std::string_view field,
                                             uint32_t pass) {
   bool has_role = pass > 0, content_waits = false;
-  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
     if (index == 0) {
       if (pass > 0) return Skip(value);
       std::string_view role;
@@ -193,7 +194,7 @@ absl::Status BodyReader::State::ReadMessage(JsonObject message, std::string_view
   return ReadMessage(message, field, 1);
 }
 
-absl::Status BodyReader::State::ReadContent(JsonValue value, std::string_view field) {
+absl::Status BodyReader::State::ReadContent(JsonValue& value, std::string_view field) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   if (type == JsonType::null) return Skip(value);
@@ -221,7 +222,7 @@ absl::Status BodyReader::State::ReadContent(JsonValue value, std::string_view fi
 
 // {"type": "text", "text"}, {"type": "image_url", "image_url": {"url"}}, {"type": "input_audio",
 // "input_audio": {"data"}}, {"type": "video_url", "video_url": {"url"}}; other types are skipped.
-absl::Status BodyReader::State::ReadContentPart(JsonObject part, std::string_view field) {
+absl::Status BodyReader::State::ReadContentPart(JsonObject& part, std::string_view field) {
   enum PartField : uint32_t { kType, kText, kImageUrl, kVideoUrl, kAudioUrl, kInputAudio };
   static constexpr std::string_view kPartFields[] = {"type",      "text",      "image_url",
                                                      "video_url", "audio_url", "input_audio"};
@@ -237,14 +238,14 @@ absl::Status BodyReader::State::ReadContentPart(JsonObject part, std::string_vie
                                      {"input_audio", kInputAudio, PromptPart::Kind::kAudio}};
   std::string_view bytes[kInputAudio + 1];
   bool found[kInputAudio + 1] = {};
-  const auto on_field = [&](uint32_t index, JsonValue value) -> absl::Status {
+  const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
     JsonObject object;
     if (index <= kText || value.get_object().get(object)) {
       // Some clients send the URL itself instead of {"url": ...}.
       return ReadStringIfAny(value, &bytes[index], &found[index]);
     }
     const std::string_view member = index == kInputAudio ? "data" : "url";
-    return ReadObject(object, "messages[].content[].", {member}, [&](uint32_t, JsonValue inner) {
+    return ReadObject(object, "messages[].content[].", {member}, [&](uint32_t, JsonValue& inner) {
       return ReadStringIfAny(inner, &bytes[index], &found[index]);
     });
   };
@@ -274,7 +275,7 @@ absl::Status BodyReader::State::ReadContentPart(JsonObject part, std::string_vie
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadPrompts(JsonValue value, std::string_view field) {
+absl::Status BodyReader::State::ReadPrompts(JsonValue& value, std::string_view field) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   if (type == JsonType::string) {
@@ -293,11 +294,11 @@ absl::Status BodyReader::State::ReadPrompts(JsonValue value, std::string_view fi
   return ReadPromptList(array, field);
 }
 
-absl::Status BodyReader::State::ReadPromptList(JsonArray array, std::string_view field) {
+absl::Status BodyReader::State::ReadPromptList(JsonArray& array, std::string_view field) {
   bool strings = false, ids = false;
   for (auto item_or : array) {
-    JsonValue item;
-    if (auto error = std::move(item_or).get(item)) return Malformed(error);
+    if (auto error = item_or.error()) return Malformed(error);
+    JsonValue& item = item_or.value_unsafe();
     JsonType type;
     if (absl::Status status = TypeOf(item, &type); !status.ok()) return status;
     if (type == JsonType::string && !ids) {
@@ -322,7 +323,7 @@ absl::Status BodyReader::State::ReadPromptList(JsonArray array, std::string_view
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadResponsesInput(JsonValue value) {
+absl::Status BodyReader::State::ReadResponsesInput(JsonValue& value) {
   std::string_view bytes;
   bool is_text;
   JsonType type;

@@ -142,13 +142,13 @@ absl::Status BodyReader::State::Open(std::string_view body, size_t padding_bytes
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::TypeOf(JsonValue value, JsonType* type) {
+absl::Status BodyReader::State::TypeOf(JsonValue& value, JsonType* type) {
   if (auto error = value.type().get(*type)) return Malformed(error);
   return absl::OkStatus();
 }
 
 // Escapes are checked where they stand; lone surrogates pass, as engines take them.
-absl::Status BodyReader::State::SkipString(JsonValue value) {
+absl::Status BodyReader::State::SkipString(JsonValue& value) {
   std::string_view raw = Trimmed(value.raw_json_token());
   if (raw.size() < 2 || raw.back() != '"') return MalformedText("unclosed string");
   raw = raw.substr(1, raw.size() - 2);
@@ -165,7 +165,7 @@ absl::Status BodyReader::State::SkipString(JsonValue value) {
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::Skip(JsonValue value, uint32_t depth) {
+absl::Status BodyReader::State::Skip(JsonValue& value, uint32_t depth) {
   if (depth > kJsonDepthMax) return MalformedText("nested too deeply");
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
@@ -174,8 +174,8 @@ absl::Status BodyReader::State::Skip(JsonValue value, uint32_t depth) {
       JsonObject object;
       if (auto error = value.get_object().get(object)) return Malformed(error);
       for (auto member_or : object) {
-        simdjson::ondemand::field member;
-        if (auto error = std::move(member_or).get(member)) return Malformed(error);
+        if (auto error = member_or.error()) return Malformed(error);
+        simdjson::ondemand::field& member = member_or.value_unsafe();
         std::string_view key;
         if (auto error = member.unescaped_key().get(key)) return Malformed(error);
         if (absl::Status status = Skip(member.value(), depth + 1); !status.ok()) return status;
@@ -186,8 +186,8 @@ absl::Status BodyReader::State::Skip(JsonValue value, uint32_t depth) {
       JsonArray array;
       if (auto error = value.get_array().get(array)) return Malformed(error);
       for (auto item_or : array) {
-        JsonValue item;
-        if (auto error = std::move(item_or).get(item)) return Malformed(error);
+        if (auto error = item_or.error()) return Malformed(error);
+        JsonValue& item = item_or.value_unsafe();
         if (absl::Status status = Skip(item, depth + 1); !status.ok()) return status;
       }
       return absl::OkStatus();
@@ -210,7 +210,7 @@ absl::Status BodyReader::State::Skip(JsonValue value, uint32_t depth) {
   return MalformedText("unknown value");
 }
 
-absl::Status BodyReader::State::ReadNull(JsonValue value, bool* is_null) {
+absl::Status BodyReader::State::ReadNull(JsonValue& value, bool* is_null) {
   JsonType type = JsonType::null;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   *is_null = false;
@@ -219,7 +219,7 @@ absl::Status BodyReader::State::ReadNull(JsonValue value, bool* is_null) {
   return *is_null ? absl::OkStatus() : MalformedText("unknown literal");
 }
 
-absl::Status BodyReader::State::RawJson(JsonValue value, std::string_view* raw) {
+absl::Status BodyReader::State::RawJson(JsonValue& value, std::string_view* raw) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   const std::string_view token = value.raw_json_token();
@@ -232,7 +232,7 @@ absl::Status BodyReader::State::RawJson(JsonValue value, std::string_view* raw) 
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadString(JsonValue value, std::string_view field,
+absl::Status BodyReader::State::ReadString(JsonValue& value, std::string_view field,
                                            std::string_view* text) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
@@ -242,7 +242,7 @@ absl::Status BodyReader::State::ReadString(JsonValue value, std::string_view fie
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadStringIfAny(JsonValue value, std::string_view* text,
+absl::Status BodyReader::State::ReadStringIfAny(JsonValue& value, std::string_view* text,
                                                 bool* found) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
@@ -252,7 +252,7 @@ absl::Status BodyReader::State::ReadStringIfAny(JsonValue value, std::string_vie
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadBoolIfAny(JsonValue value, bool* flag) {
+absl::Status BodyReader::State::ReadBoolIfAny(JsonValue& value, bool* flag) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   if (type != JsonType::boolean) return Skip(value);
@@ -260,7 +260,7 @@ absl::Status BodyReader::State::ReadBoolIfAny(JsonValue value, bool* flag) {
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadLimitIfAny(JsonValue value, std::optional<int64_t>* limit) {
+absl::Status BodyReader::State::ReadLimitIfAny(JsonValue& value, std::optional<int64_t>* limit) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   int64_t number;
@@ -269,7 +269,7 @@ absl::Status BodyReader::State::ReadLimitIfAny(JsonValue value, std::optional<in
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadNestedLimit(JsonValue value, std::string_view name,
+absl::Status BodyReader::State::ReadNestedLimit(JsonValue& value, std::string_view name,
                                                 std::optional<int64_t>* limit) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
@@ -277,10 +277,10 @@ absl::Status BodyReader::State::ReadNestedLimit(JsonValue value, std::string_vie
   JsonObject object;
   if (auto error = value.get_object().get(object)) return Malformed(error);
   return ReadObject(object, "sampling_params.", {name},
-                    [&](uint32_t, JsonValue member) { return ReadLimitIfAny(member, limit); });
+                    [&](uint32_t, JsonValue& member) { return ReadLimitIfAny(member, limit); });
 }
 
-absl::Status BodyReader::State::ReadModel(JsonValue value, Request* request) {
+absl::Status BodyReader::State::ReadModel(JsonValue& value, Request* request) {
   const std::string_view token = value.raw_json_token();
   place.begin = static_cast<size_t>(token.data() - json_begin);
   JsonType type;
@@ -298,7 +298,7 @@ absl::Status BodyReader::State::ReadModel(JsonValue value, Request* request) {
   return absl::OkStatus();
 }
 
-absl::Status BodyReader::State::ReadToken(JsonValue value, bool* valid) {
+absl::Status BodyReader::State::ReadToken(JsonValue& value, bool* valid) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   *valid = false;

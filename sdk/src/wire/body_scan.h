@@ -6,6 +6,7 @@
 #define SIMDJSON_EXCEPTIONS 0
 #include <simdjson.h>
 
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -70,23 +71,27 @@ struct BodyReader::State {
   }
   // The same for an object inside; `path` stands before names in errors, "messages[].".
   template <size_t kNames, class OnField>
-  absl::Status ReadObject(JsonObject object, std::string_view path,
+  absl::Status ReadObject(JsonObject& object, std::string_view path,
                           const std::string_view (&names)[kNames], OnField on_field) {
     static_assert(kNames <= 32);
     uint32_t seen = 0;
     for (auto member_or : object) {
-      simdjson::ondemand::field member;
-      if (auto error = std::move(member_or).get(member)) return Malformed(error);
-      std::string_view key;
-      if (auto error = member.unescaped_key().get(key)) return Malformed(error);
+      if (auto error = member_or.error()) return Malformed(error);
+      simdjson::ondemand::field& member = member_or.value_unsafe();
+      const char* const key = member.key().raw();
       uint32_t index = 0;
-      while (index < kNames && key != names[index]) ++index;
+      while (index < kNames && !IsKey(key, names[index])) ++index;
       absl::Status status;
+      if (index == kNames && HasEscape(key)) {
+        std::string_view plain;
+        if (auto error = member.unescaped_key().get(plain)) return Malformed(error);
+        for (index = 0; index < kNames && plain != names[index];) ++index;
+      }
       if (index == kNames) {
         status = Skip(member.value());
       } else if (seen & (1u << index)) {
         return absl::InvalidArgumentError(
-            absl::StrCat(std::string(path), std::string(key), ": occurs twice"));
+            absl::StrCat(std::string(path), std::string(names[index]), ": occurs twice"));
       } else {
         seen |= 1u << index;
         status = on_field(index, member.value());
@@ -96,29 +101,39 @@ struct BodyReader::State {
     return absl::OkStatus();
   }
 
+  // `key` points behind its opening quote. Names are shorter than the padding behind the body.
+  static bool IsKey(const char* key, std::string_view name) {
+    return key[0] == name[0] && std::memcmp(key, name.data(), name.size()) == 0 &&
+           key[name.size()] == '"';
+  }
+  static bool HasEscape(const char* key) {
+    while (*key != '"' && *key != '\\') ++key;
+    return *key == '\\';
+  }
+
   absl::Status Open(std::string_view body, size_t padding_bytes,
                     simdjson::ondemand::document* document, JsonObject* top);
   // Checks a value that nobody reads.
-  absl::Status Skip(JsonValue value, uint32_t depth = 0);
-  absl::Status SkipString(JsonValue value);
+  absl::Status Skip(JsonValue& value, uint32_t depth = 0);
+  absl::Status SkipString(JsonValue& value);
   // The value's text in the body, checked, without white space around it.
-  absl::Status RawJson(JsonValue value, std::string_view* raw);
-  absl::Status TypeOf(JsonValue value, JsonType* type);
+  absl::Status RawJson(JsonValue& value, std::string_view* raw);
+  absl::Status TypeOf(JsonValue& value, JsonType* type);
   // Consumes the value if it is null.
-  absl::Status ReadNull(JsonValue value, bool* is_null);
+  absl::Status ReadNull(JsonValue& value, bool* is_null);
   // Strings only, or null, which leaves *text alone.
-  absl::Status ReadString(JsonValue value, std::string_view field, std::string_view* text);
+  absl::Status ReadString(JsonValue& value, std::string_view field, std::string_view* text);
   // A value of another type counts as absent.
-  absl::Status ReadStringIfAny(JsonValue value, std::string_view* text, bool* found);
-  absl::Status ReadBoolIfAny(JsonValue value, bool* flag);
-  absl::Status ReadLimitIfAny(JsonValue value, std::optional<int64_t>* limit);
+  absl::Status ReadStringIfAny(JsonValue& value, std::string_view* text, bool* found);
+  absl::Status ReadBoolIfAny(JsonValue& value, bool* flag);
+  absl::Status ReadLimitIfAny(JsonValue& value, std::optional<int64_t>* limit);
   // The member "model", and where it stands.
-  absl::Status ReadModel(JsonValue value, Request* request);
+  absl::Status ReadModel(JsonValue& value, Request* request);
   // {"<name>": limit} in an object; other types count as absent.
-  absl::Status ReadNestedLimit(JsonValue value, std::string_view name,
+  absl::Status ReadNestedLimit(JsonValue& value, std::string_view name,
                                std::optional<int64_t>* limit);
   // Appends a whole number of 32 bits to tokens; *valid is false for anything else.
-  absl::Status ReadToken(JsonValue value, bool* valid);
+  absl::Status ReadToken(JsonValue& value, bool* valid);
   absl::Status Malformed(simdjson::error_code error) const;
   absl::Status MalformedText(std::string_view text) const;
 
@@ -154,25 +169,25 @@ struct BodyReader::State {
   void Finish(Request* request);
 
   // body_openai.cc
-  absl::Status ReadMessages(JsonValue value, std::string_view field);
-  absl::Status ReadMessage(JsonObject message, std::string_view field, uint32_t pass);
-  absl::Status ReadContent(JsonValue value, std::string_view field);
-  absl::Status ReadContentPart(JsonObject part, std::string_view field);
-  absl::Status ReadPrompts(JsonValue value, std::string_view field);
-  absl::Status ReadPromptList(JsonArray array, std::string_view field);
-  absl::Status ReadResponsesInput(JsonValue value);
-  absl::Status ReadSystemText(JsonValue value, std::string_view field);
-  absl::Status ReadTools(JsonValue value);
+  absl::Status ReadMessages(JsonValue& value, std::string_view field);
+  absl::Status ReadMessage(JsonObject& message, std::string_view field, uint32_t pass);
+  absl::Status ReadContent(JsonValue& value, std::string_view field);
+  absl::Status ReadContentPart(JsonObject& part, std::string_view field);
+  absl::Status ReadPrompts(JsonValue& value, std::string_view field);
+  absl::Status ReadPromptList(JsonArray& array, std::string_view field);
+  absl::Status ReadResponsesInput(JsonValue& value);
+  absl::Status ReadSystemText(JsonValue& value, std::string_view field);
+  absl::Status ReadTools(JsonValue& value);
   // body_messages.cc
-  absl::Status ReadTurns(JsonValue value);
-  absl::Status ReadTurn(JsonObject turn, uint32_t pass);
-  absl::Status ReadBlocks(JsonValue value, std::string_view field, uint32_t depth);
-  absl::Status ReadBlock(JsonObject block, std::string_view field, uint32_t depth);
-  absl::Status ReadSystemBlocks(JsonValue value);
+  absl::Status ReadTurns(JsonValue& value);
+  absl::Status ReadTurn(JsonObject& turn, uint32_t pass);
+  absl::Status ReadBlocks(JsonValue& value, std::string_view field, uint32_t depth);
+  absl::Status ReadBlock(JsonObject& block, std::string_view field, uint32_t depth);
+  absl::Status ReadSystemBlocks(JsonValue& value);
   // body_generate.cc
-  absl::Status ReadTokenIds(JsonValue value);
-  absl::Status ReadInputIds(JsonValue value);
-  absl::Status ReadFeatures(JsonValue value);
+  absl::Status ReadTokenIds(JsonValue& value);
+  absl::Status ReadInputIds(JsonValue& value);
+  absl::Status ReadFeatures(JsonValue& value);
   // body_grpc.cc
   absl::Status AppendMediaHashes(std::string_view media);
 
