@@ -61,6 +61,8 @@ int Serve(const Flags& flags, const Epp::Log& log) {
   std::printf("request bodies at most %.0f MiB each, %.0f MiB together\n",
               static_cast<double>(flags.options.ext_proc.request_body_bytes_max >> 20),
               static_cast<double>(io::kHeldBytesMaxDefault >> 20));
+  std::printf("metrics of requests at most %.0f MiB per thread\n",
+              static_cast<double>(io::kRequestSeriesMax * sizeof(io::RequestCounters) >> 20));
   std::fflush(stdout);
   while (!epp->drained() && signal_count < 2) (*loop)->RunOnce(100'000'000);
   return 0;
