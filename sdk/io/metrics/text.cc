@@ -120,11 +120,16 @@ void MetricsText::Value(Labels labels, double value) {
 void MetricsText::Histogram(Labels labels, std::span<const double> bounds,
                             std::span<const uint64_t> counts, double sum) {
   Head();
+  if (bounds.data() != bounds_.data() || bounds.size() != bounds_.size()) {
+    bounds_ = bounds;
+    bound_texts_.clear();
+    for (const double bound : bounds) bound_texts_.push_back(MetricNumber(bound));
+    bound_texts_.push_back(MetricNumber(std::numeric_limits<double>::infinity()));
+  }
   uint64_t cumulative = 0;
   for (size_t i = 0; i < counts.size(); ++i) {
     cumulative += counts[i];
-    const double bound = i < bounds.size() ? bounds[i] : std::numeric_limits<double>::infinity();
-    Sample("_bucket", labels, MetricNumber(bound), std::to_string(cumulative));
+    Sample("_bucket", labels, bound_texts_[i], std::to_string(cumulative));
   }
   Sample("_sum", labels, "", MetricNumber(sum));
   Sample("_count", labels, "", std::to_string(cumulative));

@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace weir::io {
 
@@ -33,7 +35,8 @@ class MetricsText {
   void Value(std::initializer_list<MetricLabel> labels, double value) {
     Value(Labels(labels.begin(), labels.size()), value);
   }
-  // `counts` has one element more than `bounds`: each bucket's own, not cumulative.
+  // `counts` has one element more than `bounds`: each bucket's own, not cumulative. `bounds` stays as
+  // it is while this object lives.
   void Histogram(Labels labels, std::span<const double> bounds, std::span<const uint64_t> counts,
                  double sum);
   // A family of one sample without labels.
@@ -55,6 +58,8 @@ class MetricsText {
   std::string_view name_;
   std::string_view help_;
   bool head_written_ = false;
+  std::span<const double> bounds_;        // of the last histogram,
+  std::vector<std::string> bound_texts_;  // which most likely has the same
 };
 
 }  // namespace weir::io
