@@ -35,8 +35,8 @@ class MetricsText {
   void Value(std::initializer_list<MetricLabel> labels, double value) {
     Value(Labels(labels.begin(), labels.size()), value);
   }
-  // `counts` has one element more than `bounds`: each bucket's own, not cumulative. `bounds` stays as
-  // it is while this object lives.
+  // `counts` has one element more than `bounds`: each bucket's own, not cumulative. `bounds` stays
+  // as it is while this object lives.
   void Histogram(Labels labels, std::span<const double> bounds, std::span<const uint64_t> counts,
                  double sum);
   // A family of one sample without labels.
