@@ -85,6 +85,39 @@ class DocsCheckTest(unittest.TestCase):
         self.assertIn("six is missing, the sources say no effect", found)
         self.assertNotIn("one is", found)
 
+    def test_epp_flags(self):
+        self.write("bin/weir-epp", "#!/bin/sh\necho '  --port UINT   A port'\necho '  --trace   No effect'\n")
+        (self.root / "bin/weir-epp").chmod(stat.S_IRWXU)
+        self.write("apps/epp/flags.cc", 'add("--port"); add("--trace");')
+        page = "<!-- flags -->\n{}<!-- end of flags -->\n<!-- own flags -->\n| `--port` | x |\n<!-- end of own flags -->\n"
+        self.write("docs/compatibility.md", page.format("| `--trace` | no effect | |\n"))
+        self.assertEqual(self.found("epp_flags"), "")
+        self.write("docs/compatibility.md", page.format("| `--trace` | same | |\n| `--gone` | same | |\n"))
+        self.assertIn("--gone is no flag", self.found("epp_flags"))
+        self.assertIn("--trace has no effect, the page says same", self.found("epp_flags"))
+        self.write("docs/compatibility.md", page.format(""))
+        self.assertIn("--trace is missing", self.found("epp_flags"))
+        self.write("apps/epp/flags.cc", 'add("--port"); add("--trace"); add("--hidden");')
+        self.assertIn("--hidden is not in the help", self.found("epp_flags"))
+
+    def test_epp_metrics(self):
+        for source in docs_check.METRIC_SOURCES:
+            self.write(source, "")
+        self.write(docs_check.METRIC_SOURCES[0], '"llm_d_epp_a_total" "inference_pool_a"')
+        self.write("docs/epp_metrics.md", "| `llm_d_epp_a_total` | counter | | a | `inference_pool_a` |\n")
+        page = "<!-- metrics -->\n{}<!-- end of metrics -->\n"
+        self.write("docs/compatibility.md", page.format("| `a_total` | same | |\n| `b_total` | no | |\n"))
+        self.write("tests/golden/metrics/requests.prom", "# TYPE llm_d_epp_a_total counter\n")
+        self.assertEqual(self.found("epp_metrics"), "")
+        self.write("docs/compatibility.md", page.format("| `b_total` | same | |\n"))
+        self.assertIn("a_total is missing, expected same", self.found("epp_metrics"))
+        self.assertIn("b_total is same, expected no", self.found("epp_metrics"))
+        self.write("docs/epp_metrics.md", "| `llm_d_epp_b` | counter | | b | |\n")
+        self.assertIn("llm_d_epp_a_total is missing", self.found("epp_metrics"))
+        self.assertIn("llm_d_epp_b is written by no page", self.found("epp_metrics"))
+        self.write("tests/golden/metrics/requests.prom", "# TYPE llm_d_epp_c counter\n")
+        self.assertIn("llm_d_epp_c is written by no page", self.found("epp_metrics"))
+
     def test_definitions(self):
         self.write("sdk/a.h", "class Engine final {\n  // Gone();\n  void Run();\n};\n")
         self.write("sdk/a.cc", "int Relay::Drive(int a) { return Help(a); }\n")
