@@ -72,7 +72,7 @@ echo "starting 3 simulated vLLM servers, weir-epp and $("$envoy" --version | gre
 pids+=($!)
 (cd "$out" && exec "$bin/weir-epp" --config-file pipeline.yaml --grpc-port $grpc \
   --grpc-health-port $health --metrics-port $metrics --bind-address 127.0.0.1 \
-  --health-checking >epp.log 2>&1) &
+  --health-checking --drain-timeout 0s >epp.log 2>&1) &
 pids+=($!)
 await answers $grpc
 "$envoy" -c "$out/envoy.yaml" --use-dynamic-base-id --concurrency 2 --log-level warning \
@@ -126,7 +126,7 @@ curl -s "http://127.0.0.1:$metrics/metrics" |
 cat <<END
 
 To look further: $here/README.md; logs and the files used are in $out.
-    picker     curl http://127.0.0.1:$metrics/metrics
+    picker     curl http://127.0.0.1:$metrics/metrics    curl http://127.0.0.1:$metrics/debug/decisions
     Envoy      curl http://127.0.0.1:$admin/stats?filter=ext_proc    curl http://127.0.0.1:$admin/clusters
 END
 if [[ $stay == --stay ]]; then

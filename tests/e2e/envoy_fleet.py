@@ -154,7 +154,8 @@ class Picker:
     """A running weir-epp and the files it was given."""
 
     def __init__(self, programs, folder, flags, tls, ports):
-        self.programs, self.folder, self.flags, self.tls = programs, folder, flags, tls
+        self.programs, self.folder, self.tls = programs, folder, tls
+        self.flags = flags if "--drain-timeout" in flags else [*flags, "--drain-timeout", "0s"]
         self.port, self.health_port, self.metrics_port = ports
         self.start()
 

@@ -170,7 +170,8 @@ class RequestTest(RoutesTest):
         prefix = "inference error: BadRequest - "
         for name, body, text in (
                 ("no JSON", b"no healthy upstream", "error unmarshaling request bodyMap: "),
-                ("no model", b'{"prompt":"hello world"}', "model not found in request body"),
+                ("no model", b'{"messages":[{"role":"user","content":"hi"}]}',
+                 "model not found in request body"),
                 ("no messages", b'{"model":"m"}',
                  "invalid chat completions request: must have valid messages field")):
             with self.subTest(name):

@@ -64,12 +64,14 @@ def pipeline_of(name):
 
 
 def metrics_page(endpoint):
-    adapters = ", ".join(endpoint.get("adapters", []))
-    return (f"vllm:num_requests_waiting {endpoint.get('waiting', 0)}\n"
+    page = (f"vllm:num_requests_waiting {endpoint.get('waiting', 0)}\n"
             "vllm:num_requests_running 0\n"
-            f"vllm:kv_cache_usage_perc {endpoint.get('kv', 0)}\n"
-            f'vllm:lora_requests_info{{max_lora="8",running_lora_adapters="{adapters}",'
-            'waiting_lora_adapters=""} 1.0\n').encode()
+            f"vllm:kv_cache_usage_perc {endpoint.get('kv', 0)}\n")
+    if "adapters" in endpoint:  # as many as there is room for
+        page += (f'vllm:lora_requests_info{{max_lora="{len(endpoint["adapters"])}",'
+                 f'running_lora_adapters="{", ".join(endpoint["adapters"])}",'
+                 'waiting_lora_adapters=""} 1.0\n')
+    return page.encode()
 
 
 def normal(value):

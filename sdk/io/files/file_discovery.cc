@@ -30,8 +30,8 @@ absl::StatusOr<std::unique_ptr<FileDiscovery>> FileDiscovery::Create(
 absl::Status FileDiscovery::OnText(std::string_view text) {
   absl::StatusOr<EndpointsFile> file = ParseEndpointsFile(text, path_);
   if (!file.ok()) return file.status();
-  // A list that was emptied is a wish, but nobody starts with one.
-  if (file->endpoints.empty() && (file->entry_count != 0 || !started_)) {
+  // An empty list is a wish, also at the start: servers may be scaled away while this restarts.
+  if (file->endpoints.empty() && file->entry_count != 0) {
     std::string error =
         absl::StrCat(path_, ": no usable endpoint among ", file->entry_count, " entries");
     if (started_) {

@@ -110,12 +110,17 @@ TEST_F(FileDiscoveryTest, FirstLoadKeepsGoodEntries) {
 
 TEST_F(FileDiscoveryTest, OnlyAFileWithoutUsableEntryFailsTheStart) {
   EXPECT_EQ(StartError(), path_.string() + ": No such file or directory");
-  Write(path_, "endpoints: []");
-  EXPECT_EQ(StartError(), path_.string() + ": no usable endpoint among 0 entries");
   Write(path_, "endpoints: [{name: a}]");
   EXPECT_THAT(StartError(), HasSubstr("no usable endpoint among 1 entries\n"));
   Write(path_, "endpoints: {");
   EXPECT_THAT(StartError(), HasSubstr("not YAML or JSON"));
+}
+
+TEST_F(FileDiscoveryTest, AnEmptyListIsAStart) {
+  Write(path_, "endpoints: []");
+  Start(false);
+  EXPECT_THAT(discovery_->current().endpoints, ElementsAre());
+  EXPECT_THAT(discovery_->current().problems, ElementsAre());
 }
 
 TEST_F(FileDiscoveryTest, APipeOrDirectoryIsRefusedWithoutBlocking) {
