@@ -113,9 +113,9 @@ for name in a b c d; do
   echo "$line"
 done
 echo
-echo "load through Envoy: 120 conversations of 3 turns with 20 shared system prompts"
+echo "load through Envoy: 60 conversations of 3 turns with 10 shared system prompts"
 "$bin/weir-load" run --target "$url" --server-header x-served-by --model demo --quiet \
-  --json "$out/load.json" --conversations 120 --groups 20 --system-tokens 2000 --turns 3 \
+  --json "$out/load.json" --conversations 60 --groups 10 --system-tokens 2000 --turns 3 \
   --input-tokens uniform:60:180 --output-tokens uniform:10:20 --ignore-eos --concurrency 24 \
   --name "weir-epp" --seed 7 >"$out/load.txt"
 "$bin/weir-load" compare "$out/load.json"

@@ -20,7 +20,7 @@ class ExampleTest(fleet.unittest.TestCase):
             self.assertEqual(len(set(line.split())), 1, done.stdout)
         row = re.search(r"weir-epp .* ([\d.]+) %  +(\d+) (\d+) (\d+)", done.stdout)
         self.assertGreater(float(row[1]), 50, "prefix hits of the load")
-        self.assertEqual(sum(int(count) for count in row.groups()[1:]), 360)
+        self.assertEqual(sum(int(count) for count in row.groups()[1:]), 180)
 
 
 if __name__ == "__main__":
