@@ -5,10 +5,13 @@
 // Script: an op byte, and for deliveries a length byte and that many bytes. An op with its high bit
 // set delivers all that is left of the script to the client, in steps of its low bits.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -43,8 +46,19 @@ class Handler final : public RelayHandler {
   RelayRequest* waiting = nullptr;
   uint64_t requests = 0;
   uint64_t ends = 0;
+  std::array<std::string_view, 3> pieces = {"new ", "", "body"};
 
-  void Answer(RelayRequest& request) { request.Proxy({.targets = targets}); }
+  void Answer(RelayRequest& request) {
+    const bool rewrites = request.head().path() == "/rw";
+    request.Proxy({.targets = targets,
+                   .filter_response = rewrites,
+                   .body = rewrites ? std::span<const std::string_view>(pieces)
+                                    : std::span<const std::string_view>()});
+  }
+  // Keeps half of each piece, as if the rest had to wait; what is lost is nobody's business here.
+  void FilterResponse(RelayRequest&, std::string_view data, bool last, std::string* out) override {
+    out->append(data.substr(0, last ? data.size() : data.size() / 2));
+  }
   void OnRequest(RelayRequest& request) override {
     ++requests;
     const std::string_view path = request.head().path();
