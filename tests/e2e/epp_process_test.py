@@ -31,7 +31,6 @@ class ProcessTest(unittest.TestCase):
             self.addCleanup(server.close)
 
     def start(self, *flags, **options):
-        flags = ("--drain-timeout=0", *flags)
         self.picker = envoy_fleet.start_picker(self.programs, self.servers, *flags, **options)
         return self.picker
 
@@ -134,7 +133,7 @@ class ProcessTest(unittest.TestCase):
         self.assertIn("--ha-enable-leader-election has no effect", self.picker.program.log())
 
     def test_drain(self):
-        self.start("--drain-timeout=3s", "--stream-end-timeout=20s")
+        self.start("--drain-timeout", "3s", "--stream-end-timeout=20s")
         health = self.client(port=self.picker.health_port)
         client = self.client()
         stream = self.route(client)
@@ -160,7 +159,7 @@ class ProcessTest(unittest.TestCase):
         self.assertEqual(self.picker.program.wait(), 0)
 
     def test_a_second_signal_ends_at_once(self):
-        self.start("--drain-timeout=1h")
+        self.start("--drain-timeout", "1h")
         stream = self.route(self.client())
         self.picker.program.signal(signal.SIGTERM)
         self.picker.program.wait_for_line("draining")
