@@ -34,6 +34,8 @@ PIPELINES = {
                   ["max-score-picker"], []),
     "drained": (["{type: by-label, parameters: {label: zone, validValues: [none]}}"],
                 ["by-label"], []),
+    "conformance": (["{type: header-based-testing-filter}", "{type: destination-endpoint-served-verifier}"],
+                    ["header-based-testing-filter"], []),
 }
 RESOURCES = """resources:
   objectives:

@@ -96,6 +96,10 @@ std::string PipelineOf(const std::string& name) {
   } else if (name == "drained") {
     plugins += "- {type: by-label, parameters: {label: zone, validValues: [none]}}\n";
     profile += "  - {pluginRef: by-label}\n";
+  } else if (name == "conformance") {
+    plugins +=
+        "- {type: header-based-testing-filter}\n- {type: destination-endpoint-served-verifier}\n";
+    profile += "  - {pluginRef: header-based-testing-filter}\n";
   } else if (name != "scorers") {
     ADD_FAILURE() << "no pipeline " << name;
   }
