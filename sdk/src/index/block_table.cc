@@ -149,6 +149,22 @@ uint32_t BlockTable::CopyHolders(uint64_t hash, Read read, uint16_t* slots) cons
 
 // ---- writers
 
+void BlockTable::FetchBucket(uint64_t hash) const noexcept {
+  __builtin_prefetch(bucket(BucketOf(KeyOf(hash), bucket_count_)));
+}
+
+void BlockTable::FetchNode(uint64_t hash) const noexcept {
+  const uint32_t node = *bucket(BucketOf(KeyOf(hash), bucket_count_));
+  if (node != 0) __builtin_prefetch(arena_->words(node));
+}
+
+// Of the first node of the bucket, which is mostly the one.
+void BlockTable::FetchHolders(uint64_t hash) const noexcept {
+  const uint32_t node = *bucket(BucketOf(KeyOf(hash), bucket_count_));
+  if (node == 0) return;
+  __builtin_prefetch(arena_->words(arena_->words(node)[kNodeHolders] & ~kChunkBit));
+}
+
 uint32_t BlockTable::Find(uint64_t hash) const noexcept {
   uint32_t node = *bucket(BucketOf(KeyOf(hash), bucket_count_));
   while (node != 0 && HashOf(node) != hash) node = arena_->words(node)[kNodeNext];

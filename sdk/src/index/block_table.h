@@ -48,6 +48,11 @@ class BlockTable {
   uint32_t CopyHolders(uint64_t hash, Read read, uint16_t* slots) const noexcept;
 
   // Writers.
+  // Ask the memory for what Find() and FindEntry() will look at: its bucket, then the block's node,
+  // then its holders. Each is quick once the one before has arrived, some blocks later.
+  void FetchBucket(uint64_t hash) const noexcept;
+  void FetchNode(uint64_t hash) const noexcept;
+  void FetchHolders(uint64_t hash) const noexcept;
   // The block's node, or 0.
   uint32_t Find(uint64_t hash) const noexcept;
   // The entry by which `slot` holds the block of `node`, or 0.

@@ -30,6 +30,7 @@ constexpr uint32_t kReclaimBatch = 64;  // entries evicted per look for the slot
 // together.
 constexpr uint32_t kReclaimMax = 8192;
 constexpr uint32_t kEvictionStep = 256;  // entries evicted before other writers get their turn
+constexpr size_t kFetchAhead = 8;        // blocks between two steps of fetching one
 
 // One slot's recency list, most recently used first. Insert keeps a block newer than the blocks
 // after it in any prefix, so the back is a tail.
@@ -175,6 +176,7 @@ class PrefixIndex::Impl {
     return options_.llmd_compat ? matcher.UpToFirstUnknown() : matcher.Contiguous();
   }
 
+  void FetchAhead(std::span<const uint64_t> hashes, size_t i) const noexcept;
   uint32_t AddEntry(uint32_t slot, uint64_t hash, uint32_t newer) noexcept;
   uint32_t ReclaimOldest(uint32_t slot, uint32_t newer) noexcept;
   void DropEntry(SlotList& list, uint32_t entry) noexcept;
@@ -304,6 +306,13 @@ uint32_t PrefixIndex::Impl::AddEntry(uint32_t slot, uint64_t hash, uint32_t newe
   }
 }
 
+// A long prompt's blocks lie anywhere in memory: asks for those that come soon.
+void PrefixIndex::Impl::FetchAhead(std::span<const uint64_t> hashes, size_t i) const noexcept {
+  if (i + 3 * kFetchAhead < hashes.size()) table_.FetchBucket(hashes[i + 3 * kFetchAhead]);
+  if (i + 2 * kFetchAhead < hashes.size()) table_.FetchNode(hashes[i + 2 * kFetchAhead]);
+  if (i + kFetchAhead < hashes.size()) table_.FetchHolders(hashes[i + kFetchAhead]);
+}
+
 PrefixTicket PrefixIndex::Impl::Insert(uint32_t slot, std::span<const uint64_t> hashes) noexcept {
   if (slot >= lists_.size() || hashes.empty()) return {};
   const std::lock_guard lock(mutex_);
@@ -314,6 +323,7 @@ PrefixTicket PrefixIndex::Impl::Insert(uint32_t slot, std::span<const uint64_t> 
   PrefixTicket ticket{.insert_number = ++insert_number_, .slot = slot};
   uint32_t newer = 0;
   for (size_t i = 0; i < hashes.size(); ++i) {
+    FetchAhead(hashes, i);
     const uint32_t node = table_.Find(hashes[i]);
     uint32_t entry = node == 0 ? 0 : table_.FindEntry(node, slot);
     if (entry == 0) {
