@@ -90,7 +90,7 @@ CONFIG
   free_port; local health=$free
   free_port; local metrics=$free
   start "$1" "$bin/weir-epp" --config-file "$work/$1.config" --grpc-port "${port[$1]}" \
-    --grpc-health-port "$health" --metrics-port "$metrics" "${@:4}"
+    --grpc-health-port "$health" --metrics-port "$metrics" --threads 1 "${@:4}"
   await "$1" listens "${port[$1]}"
   sleep 2 # every endpoint has been scraped
 }
