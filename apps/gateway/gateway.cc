@@ -46,15 +46,27 @@ absl::StatusOr<Router> LoadRouter(const GatewayOptions& options) {
   return Router::FromFile(options.config_file, options.router);
 }
 
-Gateway::Gateway(Router router, const GatewayOptions& options)
-    : router_(std::move(router)), options_(options) {}
+Gateway::Gateway(std::unique_ptr<io::DecisionLogWriter> recorder_or_null, Router router,
+                 const GatewayOptions& options)
+    : recorder_(std::move(recorder_or_null)), router_(std::move(router)), options_(options) {}
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(io::EventLoop& control_loop,
                                                         const GatewayOptions& options,
                                                         io::Fleet::Log log) {
-  auto router = LoadRouter(options);
+  GatewayOptions recorded = options;
+  std::unique_ptr<io::DecisionLogWriter> recorder;
+  if (!options.record.path.empty()) {
+    recorded.record.log = [log](LogLevel level, std::string_view text) {
+      log(level, std::string(text));
+    };
+    auto made = io::DecisionLogWriter::Create(recorded.record);
+    if (!made.ok()) return made.status();
+    recorder = *std::move(made);
+    recorded.router.recorder = recorder.get();
+  }
+  auto router = LoadRouter(recorded);
   if (!router.ok()) return router.status();
-  std::unique_ptr<Gateway> gateway(new Gateway(*std::move(router), options));
+  std::unique_ptr<Gateway> gateway(new Gateway(std::move(recorder), *std::move(router), options));
   if (absl::Status status = gateway->Open(control_loop, std::move(log)); !status.ok()) {
     return status;
   }
@@ -81,8 +93,9 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
 
   const auto is_ready = [this] { return fleet_->has_endpoints() && !draining_.load(); };
   health_pages_ = std::make_unique<io::HealthPages>(is_ready);
-  admin_pages_ = std::make_unique<io::AdminPages>(
-      router_, is_ready, [this] { return WriteMetrics(workers_, router_, *fleet_); });
+  admin_pages_ = std::make_unique<io::AdminPages>(router_, is_ready, [this] {
+    return WriteMetrics(workers_, router_, *fleet_, recorder_.get());
+  });
   if (absl::Status status = OpenWorkers(); !status.ok()) return status;
   if (!options_.admin_listen.empty()) {
     auto address = ParseListen("--admin-listen", options_.admin_listen);

@@ -10,6 +10,7 @@
 
 #include "weir/io/admin/admin_server.h"
 #include "weir/io/admin/pages.h"
+#include "weir/io/decision_log/writer.h"
 #include "weir/io/fleet/fleet.h"
 #include "worker.h"
 
@@ -19,6 +20,7 @@ struct GatewayOptions {
   // What routes: a file, or the default pipeline of DefaultGatewayPipeline().
   std::string config_file;
   RouterOptions router;
+  io::DecisionLogOptions record;  // no path: decisions are not recorded
   io::FleetOptions fleet;
   // Where it listens.
   std::string listen = "127.0.0.1:8080";
@@ -64,10 +66,12 @@ class Gateway final {
   const io::Fleet& fleet() const { return *fleet_; }
 
  private:
-  Gateway(Router router, const GatewayOptions& options);
+  Gateway(std::unique_ptr<io::DecisionLogWriter> recorder_or_null, Router router,
+          const GatewayOptions& options);
   absl::Status Open(io::EventLoop& control_loop, io::Fleet::Log log);
   absl::Status OpenWorkers();
 
+  const std::unique_ptr<io::DecisionLogWriter> recorder_;  // outlives the router; may be null
   const Router router_;
   const GatewayOptions options_;
   std::unique_ptr<io::TlsContext> server_tls_;

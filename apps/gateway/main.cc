@@ -114,6 +114,27 @@ void AddLimitFlags(CLI::App& app, Flags& flags) {
       ->capture_default_str();
 }
 
+void AddRecordFlags(CLI::App& app, Flags& flags) {
+  io::DecisionLogOptions& record = flags.options.record;
+  auto* recording = app.add_option_group("Recording");
+  recording->add_option("--record", record.path,
+                        "Write a log of decisions that tools can replay; no prompts are in it. "
+                        "An earlier FILE becomes FILE.1");
+  recording
+      ->add_option("--record-bytes-max", record.bytes_max,
+                   "Size in bytes at which recording stops, at least 4 MiB")
+      ->check(CLI::Range(io::kDecisionLogBytesMaxMin, uint64_t{1} << 50))
+      ->capture_default_str();
+  recording->add_option("--record-header", record.headers,
+                        "A request header to record, lower case; repeat for more. Always: "
+                        "x-llm-d-*, x-gateway-*, x-weir-*");
+  recording
+      ->add_option("--record-block-tokens", record.prompt_block_tokens,
+                   "Tokens of a prompt per recorded hash, 16..4096; divides the pipeline's block "
+                   "size where replays are to be exact")
+      ->capture_default_str();
+}
+
 void AddOtherFlags(CLI::App& app, Flags& flags) {
   GatewayOptions& options = flags.options;
   auto* more = app.add_option_group("More");
@@ -190,6 +211,10 @@ int Serve(const Flags& flags) {
   std::printf("buffers at most %.0f MiB per thread, bodies at most %.0f MiB\n",
               static_cast<double>(flags.options.relay.buffered_bytes_max >> 20),
               static_cast<double>(flags.options.relay.body_bytes_max >> 20));
+  if (!flags.options.record.path.empty()) {
+    std::printf("recording decisions in %s, at most %.0f MiB\n", flags.options.record.path.c_str(),
+                static_cast<double>(flags.options.record.bytes_max >> 20));
+  }
   std::fflush(stdout);
   while (!gateway->drained() && signal_count < 2) (*loop)->RunOnce(100'000'000);
   return 0;
@@ -208,6 +233,7 @@ int main(int argc, char** argv) {
   AddRoutingFlags(app, flags);
   AddListeningFlags(app, flags);
   AddLimitFlags(app, flags);
+  AddRecordFlags(app, flags);
   AddOtherFlags(app, flags);
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::from_str(flags.log_level));

@@ -1,5 +1,6 @@
 #include "metrics_page.h"
 
+#include "weir/io/decision_log/log_metrics.h"
 #include "weir/io/fleet/fleet_metrics.h"
 #include "weir/io/metrics/engine_metrics.h"
 #include "weir/io/metrics/text.h"
@@ -110,7 +111,8 @@ void AddTraffic(Workers workers, MetricsText& text) {
 
 }  // namespace
 
-std::string WriteMetrics(Workers workers, const Router& router, const io::Fleet& fleet) {
+std::string WriteMetrics(Workers workers, const Router& router, const io::Fleet& fleet,
+                         const io::DecisionLogWriter* recorder_or_null) {
   MetricsText text;
   text.Family(MetricKind::kCounter, "weir_gateway_requests_total",
               "Requests that reached routing, by how they ended.");
@@ -132,6 +134,7 @@ std::string WriteMetrics(Workers workers, const Router& router, const io::Fleet&
                &WorkerCounters::request_latency, text);
   io::WriteEngineMetrics(router.stats(), text);
   io::WriteFleetMetrics(fleet, text);
+  if (recorder_or_null != nullptr) io::WriteDecisionLogMetrics(recorder_or_null->stats(), text);
   return text.Take();
 }
 

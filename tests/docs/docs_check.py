@@ -98,7 +98,8 @@ def sources(root, _bin):
             if not (root / path).exists():
                 yield f"{page}: {path} does not exist"
     shown = set(re.findall(r"`(weir_\w+)[`{]", read(root / "docs/metrics.md")))
-    sources = ("apps/gateway/metrics_page.cc", "sdk/io/metrics/engine_metrics.cc", "sdk/io/fleet/fleet_metrics.cc")
+    sources = ("apps/gateway/metrics_page.cc", "sdk/io/metrics/engine_metrics.cc", "sdk/io/fleet/fleet_metrics.cc",
+               "sdk/io/decision_log/log_metrics.cc")
     written = {name for path in sources for name in re.findall(r'"(weir_\w+)"', read(root / path))}
     for name in sorted(shown ^ written):
         yield f"docs/metrics.md: {name} is {'written by no page' if name in shown else 'missing'}"

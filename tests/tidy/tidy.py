@@ -31,6 +31,7 @@ ROOMS = {
     "loop": set(), "http": {"loop"}, "files": {"loop"}, "relay": {"loop", "http"}, "scrape": {"loop", "http"},
     "grpc_server": {"loop"}, "ext_proc": {"loop", "grpc_server"},
     "fleet": {"loop", "scrape", "files", "metrics"}, "metrics": {"loop", "ext_proc"}, "admin": {"loop", "http"},
+    "decision_log": {"loop", "metrics"},
 }
 # Third-party includes of the core, by file; everything else is public Abseil.
 CORE_LIBRARIES = {

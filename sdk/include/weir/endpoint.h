@@ -65,7 +65,7 @@ struct MetricsUpdate {
 
 // An immutable view of the pool: element i of each column belongs to endpoint i, in order of
 // addition. Safe for concurrent use by many threads without external locking.
-class PoolSnapshot {
+class PoolSnapshot : public std::enable_shared_from_this<PoolSnapshot> {
  public:
   virtual ~PoolSnapshot() = default;
   virtual uint32_t count() const noexcept = 0;
@@ -77,6 +77,7 @@ class PoolSnapshot {
   virtual std::string_view address(uint32_t index) const noexcept = 0;
   // The value of a label, nothing if the endpoint does not carry it.
   virtual std::optional<std::string_view> label(uint32_t index, std::string_view key) const = 0;
+  virtual const std::map<std::string, std::string>& labels(uint32_t index) const noexcept = 0;
   // As sampled, without what was sent since; 0 where the server never reported.
   virtual std::span<const uint32_t> waiting_requests() const noexcept = 0;
   virtual std::span<const uint32_t> running_requests() const noexcept = 0;

@@ -11,6 +11,8 @@
 
 namespace weir {
 
+class DecisionRecorder;
+
 // How the load columns show an endpoint whose metrics were never read.
 enum class UnscrapedPolicy {
   kWorst,  // the highest value that any sampled endpoint has, so that it wins no comparison
@@ -32,6 +34,9 @@ struct RouterOptions {
   // Receives warnings of configuration and plugins; null: dropped. Called at [control] time and on
   // a plugin's first failure of a kind. Must be thread-safe.
   std::function<void(LogLevel, std::string_view)> log;
+  // Borrowed, for one router, and alive until the last copy of it, its decisions and its flights
+  // are gone; null: nothing is recorded.
+  DecisionRecorder* recorder = nullptr;
   // Affects memory.
   uint32_t decisions_kept = 64;  // for RecentDecisions, 0..1024
 };

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,10 @@ struct DecideInputs {
   std::shared_ptr<const PoolSnapshot> snapshot;  // of this router's pool
   int64_t now_ns = 0;
   uint64_t seed = 0;
+  // Per endpoint of the snapshot, requests begun since its sample was taken and their prompt
+  // tokens; both empty: as this router counts them.
+  std::span<const uint32_t> sent_requests = {};
+  std::span<const uint32_t> sent_tokens = {};
 };
 
 // Counters since creation. Each is exact; together they are not one instant.
@@ -105,7 +110,8 @@ class Router {
   // kArenaBytesMax), kFailedPrecondition (if_available, and nothing of the prompt is held),
   // kInternal (plugin). The texts may be shown to clients. [hot, concurrent]
   absl::StatusOr<Decision> Decide(const Request& request) const;
-  // The pure form: same inputs, same plugin memory, same answer.
+  // The pure form: same inputs, same plugin memory, same answer. Errors also: kInvalidArgument (a
+  // snapshot of another library, columns of another length than the snapshot).
   absl::StatusOr<Decision> Decide(const Request& request, const DecideInputs& inputs) const;
 
   // Counts the request as in flight on targets()[target_index] until the flight ends: 0 for the

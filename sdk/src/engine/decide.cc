@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "sched/columns.h"
 #include "sched/subset.h"
+#include "weir/decision_recorder.h"
 
 namespace weir::internal {
 namespace {
@@ -123,9 +124,12 @@ bool Engine::PrepareBatch(DecisionState& state) noexcept {
   state.kv_used = arena.AllocateArray<float>(count);
   state.sample_age_ms = arena.AllocateArray<uint32_t>(count);
   state.unseen = arena.AllocateArray<uint32_t>(count);
+  state.unseen_tokens =
+      options_.recorder == nullptr ? nullptr : arena.AllocateZeroed<uint32_t>(count);
   state.columns = arena.AllocateZeroed<void*>(pipeline_->spec.columns.size());
   state.request_states = arena.AllocateZeroed<void*>(pipeline_->instances.size());
-  if (state.request_states == nullptr || state.columns == nullptr || state.unseen == nullptr) {
+  if (state.request_states == nullptr || state.columns == nullptr || state.unseen == nullptr ||
+      (options_.recorder != nullptr && state.unseen_tokens == nullptr)) {
     return false;
   }
   for (size_t i = 0; i < pipeline_->scraped_columns.size(); ++i) {
@@ -148,6 +152,7 @@ bool Engine::PrepareBatch(DecisionState& state) noexcept {
                  snapshot.block_tokens.data(),
                  snapshot.block_count.data(),
                  nullptr};
+  state.prepared = true;
   return true;
 }
 
@@ -203,16 +208,23 @@ void Engine::ProjectLoad(DecisionState& state) noexcept {
   uint32_t* const waiting = state.waiting;
   uint32_t* const running = state.running;
   uint32_t* const unseen = state.unseen;
+  uint32_t* const unseen_tokens = state.unseen_tokens;
   float* const kv_used = state.kv_used;
+  const bool is_given = !state.given_sent.requests.empty();
+  const uint32_t* const given_requests = is_given ? state.given_sent.requests.data() : nullptr;
+  const uint32_t* const given_tokens = state.given_sent.tokens.data();
   for (uint32_t i = 0; i < count; ++i) {
     const SlotLoad& load = live[slots[i]];
-    const uint32_t requests = load.unseen_requests();
+    const uint32_t requests =
+        given_requests == nullptr ? load.unseen_requests() : given_requests[i];
     unseen[i] = requests;
     if (requests == 0) continue;
+    const uint32_t tokens = given_requests == nullptr ? load.unseen_tokens() : given_tokens[i];
+    if (unseen_tokens != nullptr) unseen_tokens[i] = tokens;
     // Whether the engine queued or started them is not known; each column counts them.
     waiting[i] += requests;
     running[i] += requests;
-    const float added = static_cast<float>(load.unseen_tokens()) * kv_ratio_per_token[i];
+    const float added = static_cast<float>(tokens) * kv_ratio_per_token[i];
     kv_used[i] = std::max(kv_used[i], std::min(1.0f, kv_used[i] + added));
   }
 }
@@ -529,6 +541,48 @@ bool Engine::Conclude(DecisionState& state) noexcept {
   }
   state.headers[0] = {kDestinationHeader, {value, static_cast<size_t>(next - value)}};
   return true;
+}
+
+void Engine::Observe(const Request& request, DecisionState& state, Code code) noexcept {
+  const uint32_t count = state.prepared ? state.batch.count : 0;
+  Prompt* prompts = state.arena.AllocateArray<Prompt>(request.prompts.size());
+  if (prompts == nullptr) return;
+  std::copy(request.prompts.begin(), request.prompts.end(), prompts);
+  for (size_t p = 0; state.prepared && p < request.prompts.size(); ++p) {
+    if (state.prompts[p].tokens == nullptr) continue;
+    prompts[p].tokens = {state.prompts[p].tokens, state.prompts[p].token_count};
+  }
+  std::array<DecisionObservation::Profile, kProfilesMax> profiles;
+  std::array<double, size_t{kProfilesMax} * kTargetsMax> scores;
+  uint32_t profile_count = 0;
+  for (uint32_t p = 0; state.profiles != nullptr && p < pipeline_->profiles.size(); ++p) {
+    const ProfileRun& run = state.profiles[p];
+    if (run.state == WEIR_PROFILE_NOT_RUN) continue;
+    double* const of_picks = &scores[size_t{profile_count} * kTargetsMax];
+    for (uint32_t i = 0; i < run.pick_count; ++i) {
+      const uint32_t* const end = run.survivors + run.survivor_count;
+      const auto place = run.survivors == nullptr
+                             ? run.picks[i]
+                             : std::lower_bound(run.survivors, end, run.picks[i]) - run.survivors;
+      of_picks[i] = run.total == nullptr ? 0 : run.total[place];
+    }
+    profiles[profile_count++] = {p,
+                                 run.state == WEIR_PROFILE_FAILED,
+                                 {run.picks.data(), run.pick_count},
+                                 {of_picks, run.pick_count}};
+  }
+  state.record = options_.recorder->OnDecision({.request = request,
+                                                .prompts = {prompts, request.prompts.size()},
+                                                .snapshot = *state.snapshot,
+                                                .snapshot_given = state.snapshot_given,
+                                                .sent_requests = {state.unseen, count},
+                                                .sent_tokens = {state.unseen_tokens, count},
+                                                .now_ns = state.now_ns,
+                                                .seed = state.seed,
+                                                .draws = state.draws,
+                                                .code = code,
+                                                .primary_profile = state.primary_profile,
+                                                .profiles = {profiles.data(), profile_count}});
 }
 
 }  // namespace weir::internal

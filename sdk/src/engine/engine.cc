@@ -4,6 +4,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "weir/decision_recorder.h"
 
 namespace weir::internal {
 namespace {
@@ -86,6 +87,11 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::string_view text,
   for (const std::string& warning : engine->pipeline_->spec.warnings) {
     engine->Log(LogLevel::kWarning, warning);
   }
+  if (options.recorder != nullptr) {
+    if (absl::Status status = options.recorder->Start({name, text, options}); !status.ok()) {
+      return status;
+    }
+  }
   return engine;
 }
 
@@ -98,7 +104,7 @@ absl::StatusOr<DecisionState*> Engine::DecideNow(const Request& request) {
 
 absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
                                               std::shared_ptr<const Snapshot> snapshot,
-                                              int64_t now_ns, uint64_t seed) {
+                                              int64_t now_ns, uint64_t seed, const SentLoad& sent) {
   DecisionState* state = decisions_.Take();
   if (state == nullptr) {
     return absl::ResourceExhaustedError("too many decisions exist at one time");
@@ -121,8 +127,13 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
   state->draws = 0;
   state->first_draw = -1;
   state->target_count = 0;
+  state->given_sent = sent;
+  state->prepared = false;
+  state->profiles = nullptr;
+  state->record = 0;
   decision_count_.fetch_add(1, std::memory_order_relaxed);
   const Code code = Run(request, *state);
+  if (options_.recorder != nullptr) Observe(request, *state, code);
   if (code == Code::kOk) return state;
   if (code == Code::kUnavailable) no_endpoint_count_.fetch_add(1, std::memory_order_relaxed);
   if (code == Code::kResourceExhausted) all_dropped_count_.fetch_add(1, std::memory_order_relaxed);
@@ -143,6 +154,9 @@ FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept
   flight->engine = this;
   flight->first_token_seen = false;
   flight->observed = false;
+  flight->record = state->record == 0
+                       ? 0
+                       : options_.recorder->OnBegin(state->record, target_index, clock_.now_ns());
   flight->observer_bytes.fill(std::byte{0});
   std::array<uint32_t, kFlightTargetsMax> slots, indices;
   std::array<weir_str, kFlightTargetsMax> names;
@@ -190,8 +204,10 @@ FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept
 }
 
 void Engine::FirstToken(FlightState* flight) noexcept {
-  if (flight->first_token_seen || !flight->observed) return;
+  if (flight->first_token_seen) return;
   flight->first_token_seen = true;
+  if (flight->record != 0) options_.recorder->OnFirstToken(flight->record, clock_.now_ns());
+  if (!flight->observed) return;
   for (const auto& [plugin, offset] : pipeline_->observers) {
     const PluginInstance& instance = *pipeline_->instances[plugin];
     if (instance.observer()->first_token == nullptr) continue;
@@ -200,6 +216,7 @@ void Engine::FirstToken(FlightState* flight) noexcept {
 }
 
 void Engine::Finish(FlightState* flight, const Usage& usage, End end) noexcept {
+  if (flight->record != 0) options_.recorder->OnEnd(flight->record, clock_.now_ns(), usage, end);
   const weir_usage report{sizeof(weir_usage), static_cast<uint32_t>(end), usage.prompt_tokens,
                           usage.cached_tokens, usage.output_tokens};
   for (const auto& [plugin, offset] : pipeline_->observers) {

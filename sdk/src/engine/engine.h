@@ -34,7 +34,7 @@ class Engine {
   absl::StatusOr<DecisionState*> DecideNow(const Request& request);
   absl::StatusOr<DecisionState*> Decide(const Request& request,
                                         std::shared_ptr<const Snapshot> snapshot, int64_t now_ns,
-                                        uint64_t seed);
+                                        uint64_t seed, const SentLoad& sent = {});
   void Release(DecisionState* state) noexcept;
   FlightState* Begin(DecisionState* state, uint32_t target_index) noexcept;
   void FirstToken(FlightState* flight) noexcept;
@@ -82,6 +82,8 @@ class Engine {
   void PickAny(DecisionState& state, ProfileRun& run) noexcept;
   bool FirstPickHoldsPrefix(const DecisionState& state) const noexcept;
   bool Conclude(DecisionState& state) noexcept;
+  // Shows a decision to the recorder.
+  void Observe(const Request& request, DecisionState& state, Code code) noexcept;
   // The columns that one plugin declared, in its order; null when memory ran out.
   const void** BindColumns(uint32_t plugin, void* const* columns, DecisionState& state) noexcept;
   void CountFailure(uint32_t plugin, std::string_view call, weir_code code) noexcept;

@@ -48,8 +48,15 @@ absl::StatusOr<Decision> Router::Decide(const Request& request) const {
 absl::StatusOr<Decision> Router::Decide(const Request& request, const DecideInputs& inputs) const {
   auto snapshot = std::dynamic_pointer_cast<const internal::Snapshot>(inputs.snapshot);
   if (snapshot == nullptr) return absl::InvalidArgumentError("snapshot: not one of this library's");
+  const internal::SentLoad sent{inputs.sent_requests, inputs.sent_tokens};
+  if (sent.requests.size() != sent.tokens.size() ||
+      (!sent.requests.empty() && sent.requests.size() != snapshot->count())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "sent_requests, sent_tokens: ", sent.requests.size(), " and ", sent.tokens.size(),
+        " elements, expected none or one per endpoint, ", snapshot->count()));
+  }
   const absl::StatusOr<internal::DecisionState*> state =
-      engine_->Decide(request, std::move(snapshot), inputs.now_ns, inputs.seed);
+      engine_->Decide(request, std::move(snapshot), inputs.now_ns, inputs.seed, sent);
   if (!state.ok()) return state.status();
   return Decision(*state);
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/arena.h"
 #include "model/live_load.h"
@@ -43,6 +44,12 @@ struct CallState : weir_call {
   const uint32_t* survivors = nullptr;  // of the batch it sees; null: all endpoints
 };
 
+// What was begun since each endpoint's sample, per endpoint of a snapshot. Empty: as counted here.
+struct SentLoad {
+  std::span<const uint32_t> requests;
+  std::span<const uint32_t> tokens;
+};
+
 struct DecisionState {
   // For the free list.
   std::atomic<uint32_t> free_next{0};
@@ -60,10 +67,13 @@ struct DecisionState {
   uint32_t* running = nullptr;
   float* kv_used = nullptr;
   uint32_t* sample_age_ms = nullptr;
-  uint32_t* unseen = nullptr;
-  uint64_t* allowed = nullptr;      // mask of endpoints that the subset hint leaves; null: all
-  bool any_endpoint = false;        // draw among what filters leave
-  std::string_view refusal;         // why there is no decision; a constant
+  uint64_t* allowed = nullptr;        // mask of endpoints that the subset hint leaves; null: all
+  bool any_endpoint = false;          // draw among what filters leave
+  std::string_view refusal;           // why there is no decision; a constant
+  uint32_t* unseen = nullptr;         // requests sent since the sample
+  uint32_t* unseen_tokens = nullptr;  // of these; only with a recorder
+  SentLoad given_sent;
+  bool prepared = false;            // request and batch are this decision's
   void** columns = nullptr;         // per pipeline column, null if not produced
   void** request_states = nullptr;  // per plugin, null if it has none or failed
   Random random{0};
@@ -73,6 +83,7 @@ struct DecisionState {
   int64_t now_ns = 0;
   ProfileRun* profiles = nullptr;  // per profile of the pipeline, in the arena
   uint32_t primary_profile = 0;
+  uint64_t record = 0;  // the recorder's number of this decision, 0 if it keeps none
   std::array<Target, kTargetsMax> targets;
   uint32_t target_count = 0;
   std::array<Header, 1> headers;
@@ -103,6 +114,7 @@ struct FlightState {
 
   Engine* engine = nullptr;
   bool first_token_seen = false;
+  uint64_t record = 0;    // the recorder's number of this flight, 0 if it keeps none
   bool observed = false;  // the plugins were told; not if its endpoint was gone when it began
   uint32_t share_count = 0;
   std::array<SlotShare, kFlightTargetsMax> shares;

@@ -62,6 +62,9 @@ class Snapshot final : public PoolSnapshot {
     return members->rows[index].address;
   }
   std::optional<std::string_view> label(uint32_t index, std::string_view key) const override;
+  const std::map<std::string, std::string>& labels(uint32_t index) const noexcept override {
+    return members->rows[index].labels;
+  }
   std::span<const uint32_t> waiting_requests() const noexcept override { return waiting; }
   std::span<const uint32_t> running_requests() const noexcept override { return running; }
   std::span<const float> kv_used_ratio() const noexcept override { return kv_used; }

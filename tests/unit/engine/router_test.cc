@@ -134,6 +134,35 @@ TEST_F(RouterTest, ScorersSeeOnlyWhatFiltersLeft) {
   EXPECT_THAT(rows[2].raw, ElementsAre(0.0));
 }
 
+TEST_F(RouterTest, GivenLoadStandsForWhatTheRouterSent) {
+  const Router router = Make(Plain({"queue-scorer", "kv-cache-utilization-scorer"}));
+  const EndpointMetrics metrics{.waiting_requests = 1,
+                                .running_requests = 1,
+                                .kv_used_ratio = 0.25,
+                                .kv_block_tokens = 10,
+                                .kv_block_count = 100};
+  Add(router, "a", metrics);
+  Add(router, "b", metrics);
+  const Decision first = router.Decide({}).value();
+  ASSERT_EQ(first.primary().name, "default/a");
+  const Flight flight = router.Begin(first);
+  DecideInputs inputs{router.pool().snapshot(), 5, 42};
+  EXPECT_EQ(router.Decide({}, inputs)->primary().name, "default/b") << "a has a request more";
+  const std::vector<uint32_t> requests = {0, 3}, tokens = {0, 500};
+  inputs.sent_requests = requests;
+  inputs.sent_tokens = tokens;
+  const Decision given = router.Decide({}, inputs).value();
+  EXPECT_EQ(given.primary().name, "default/a");
+  const auto rows = given.explanation().profiles[0].endpoints;
+  EXPECT_EQ(rows[0].waiting_requests, 1u);
+  EXPECT_EQ(rows[1].waiting_requests, 4u);
+  EXPECT_EQ(rows[1].sent_since_sample, 3u);
+  EXPECT_FLOAT_EQ(static_cast<float>(rows[1].kv_used_ratio), 0.75f);
+  inputs.sent_tokens = {tokens.data(), 1};
+  EXPECT_EQ(router.Decide({}, inputs).status().message(),
+            "sent_requests, sent_tokens: 2 and 1 elements, expected none or one per endpoint, 2");
+}
+
 TEST_F(RouterTest, SameInputsGiveTheSameDecision) {
   const Router router = Make(Plain({"random-picker"}));
   for (const char* name : {"a", "b", "c", "d", "e"}) Add(router, name);

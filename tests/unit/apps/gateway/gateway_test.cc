@@ -6,7 +6,11 @@
 #include <unistd.h>
 
 #include <deque>
+#include <filesystem>
 #include <future>
+
+#include "weir/io/decision_log/reader.h"
+#include "weir/io/decision_log/replayer.h"
 
 namespace weir::gateway {
 namespace {
@@ -131,6 +135,33 @@ TEST_F(GatewayTest, CountsWhatItServes) {
   EXPECT_EQ(Metric("weir_flights_refused_total"), 0);
   EXPECT_EQ(Metric("weir_endpoint_lists_unusable_total"), 0);
   EXPECT_THAT(Ask(Get("/debug/decisions")), HasSubstr("\"model\":\"m\""));
+}
+
+TEST_F(GatewayTest, RecordsWhatItDecides) {
+  const std::string path = ::testing::TempDir() + "/gateway_decisions.log";
+  Start({"http://" + one_.address(), "http://" + two_.address()}, {.record = {.path = path}});
+  for (int i = 0; i < 3; ++i) EXPECT_THAT(Ask(Post(kPrompt)), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(Metric("weir_record_active"), 1);
+  EXPECT_EQ(Metric("weir_record_dropped_total{reason=\"ring_full\"}"), 0);
+  gateway_.reset();
+  auto reader = io::DecisionLogReader::Open(path).value();
+  EXPECT_EQ(reader->header().pipeline_text, DefaultGatewayPipeline());
+  auto replayer = io::DecisionReplayer::Create(reader->header(), {}).value();
+  std::vector<io::LoggedEnd> ends;
+  while (const io::LogRecord* record = reader->Next().value()) {
+    if (const auto* end = std::get_if<io::LoggedEnd>(record)) ends.push_back(*end);
+    if (const auto* replayed = replayer->Apply(*record).value()) {
+      EXPECT_EQ(replayed->logged->request.model, "m");
+      EXPECT_TRUE(replayed->same_scores);
+    }
+  }
+  EXPECT_TRUE(reader->closed());
+  EXPECT_EQ(replayer->decisions(), 3u);
+  ASSERT_EQ(ends.size(), 3u);
+  EXPECT_EQ(ends[0].end, End::kCompleted);
+  EXPECT_EQ(ends[0].usage.prompt_tokens, 5);
+  EXPECT_EQ(ends[0].usage.output_tokens, 2);
+  std::filesystem::remove(path);
 }
 
 TEST_F(GatewayTest, RefusesWithAReasonAndAMetric) {
