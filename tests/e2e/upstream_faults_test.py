@@ -243,7 +243,7 @@ class DrainTest(FaultTest):
             try:
                 wire.Client(self.gateway.port).sock.close()
                 return False
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, ConnectionResetError):
                 return True
 
         until(refused, "new connections to be refused")
