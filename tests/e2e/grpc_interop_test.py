@@ -152,6 +152,13 @@ class GrpcInteropTest(fleet.FleetTest):
         named.cancel()
         other.cancel()
 
+    def test_grpc_cpp(self):
+        client = fleet.BIN / "grpc_cpp_client"
+        if not client.exists() or self.FLAGS:
+            self.skipTest("gRPC C++ is not installed, or is tried without TLS")
+        done = fleet.run([client, self.address])
+        self.assertEqual((done.returncode, done.stdout), (0, "ok\n"), done.stderr)
+
 
 class GrpcTlsInteropTest(GrpcInteropTest):
     FLAGS = ("--tls",)

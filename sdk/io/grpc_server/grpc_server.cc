@@ -23,6 +23,7 @@ GrpcServerOptions Clamped(GrpcServerOptions options) {
       std::clamp(options.stream_window_bytes, kWindowBytesMin, kWindowBytesMax);
   options.connection_window_bytes =
       std::clamp(options.connection_window_bytes, kWindowBytesMin, kWindowBytesMax);
+  if (options.keepalive_timeout_ns == 0) options.keepalive_ns = 0;
   // A message that is still incomplete counts as held: it must be able to become complete.
   options.call_held_bytes_max =
       std::max<uint64_t>(options.call_held_bytes_max, options.message_bytes_max);

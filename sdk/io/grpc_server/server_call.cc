@@ -311,6 +311,9 @@ void ServerCall::Resume() noexcept {
   if (!paused_) return;
   paused_ = false;
   if (!receiving()) return;
+  if (!any_message_) {
+    receive_deadline_ns_ = After(now_ns(), connection_->core().options.first_message_ns);
+  }
   SetReceiveDeadline(false);
   NeedAttention();
 }

@@ -348,6 +348,23 @@ TEST_F(GrpcFlowTest, PausedCallsDoNotCountAsSilent) {
   EXPECT_EQ(c.client.reply(stream).status(), "4");
 }
 
+TEST_F(GrpcFlowTest, CallsPausedBeforeTheirFirstMessageMayStillBeSilentOnlySoLong) {
+  GrpcServerOptions options;
+  options.first_message_ns = kSecondNs;
+  Restart(options);
+  handler_.on_call = [](GrpcCall& call) { call.Pause(); };
+  TestConnection& c = Connect();
+  const int32_t stream = c.client.Open();
+  Exchange(c);
+  Advance(2 * kSecondNs);
+  EXPECT_TRUE(handler_.ends.empty());
+  handler_.call->Resume();
+  Turn();
+  Advance(kSecondNs + 2 * kTickNs);
+  Exchange(c);
+  EXPECT_EQ(c.client.reply(stream).status(), "4");
+}
+
 TEST_F(GrpcFlowTest, ClientThatTakesNothingIsCutOff) {
   GrpcServerOptions options;
   options.send_ns = 4 * kSecondNs;
