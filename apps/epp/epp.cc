@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "metrics_page.h"
 #include "weir/clock.h"
+#include "weir/io/decision_log/log_metrics.h"
 #include "weir/io/fleet/fleet_metrics.h"
 #include "weir/io/metrics/engine_metrics.h"
 
@@ -50,8 +51,10 @@ absl::StatusOr<Router> LoadRouter(const EppOptions& options) {
   return Router::Default(options.router);
 }
 
-Epp::Epp(Router router, const EppOptions& options, io::EventLoop& control_loop, Log log)
-    : router_(std::move(router)),
+Epp::Epp(std::unique_ptr<io::DecisionLogWriter> recorder_or_null, Router router,
+         const EppOptions& options, io::EventLoop& control_loop, Log log)
+    : recorder_(std::move(recorder_or_null)),
+      router_(std::move(router)),
       options_(options),
       loop_(control_loop),
       log_(std::move(log)),
@@ -59,9 +62,14 @@ Epp::Epp(Router router, const EppOptions& options, io::EventLoop& control_loop, 
 
 absl::StatusOr<std::unique_ptr<Epp>> Epp::Start(io::EventLoop& control_loop,
                                                 const EppOptions& options, Log log) {
-  auto router = LoadRouter(options);
+  EppOptions recorded = options;
+  recorded.record.log = log;
+  auto recorder = io::RecordDecisions(recorded.record, &recorded.router);
+  if (!recorder.ok()) return recorder.status();
+  auto router = LoadRouter(recorded);
   if (!router.ok()) return router.status();
-  std::unique_ptr<Epp> epp(new Epp(*std::move(router), options, control_loop, std::move(log)));
+  std::unique_ptr<Epp> epp(
+      new Epp(*std::move(recorder), *std::move(router), options, control_loop, std::move(log)));
   if (absl::Status status = epp->Open(); !status.ok()) return status;
   return epp;
 }
@@ -242,6 +250,7 @@ std::string Epp::MetricsPage() {
   WriteTransportMetrics(workers_, held_, text);
   io::WriteEngineMetrics(router_.stats(), text);
   io::WriteFleetMetrics(*fleet_, text);
+  if (recorder_ != nullptr) io::WriteDecisionLogMetrics(recorder_->stats(), text);
   return text.Take();
 }
 

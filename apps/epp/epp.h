@@ -13,6 +13,7 @@
 #include "health.h"
 #include "weir/io/admin/admin_server.h"
 #include "weir/io/admin/pages.h"
+#include "weir/io/decision_log/writer.h"
 #include "weir/io/fleet/fleet.h"
 #include "weir/io/grpc_server/grpc_server.h"
 #include "weir/io/grpc_server/health_service.h"
@@ -26,6 +27,7 @@ struct EppOptions {
   std::string config_file;
   std::string config_text;
   RouterOptions router;
+  io::DecisionLogOptions record;  // no path: decisions are not recorded
   io::FleetOptions fleet;
   bool pool_named = false;  // by --pool-name or --endpoint-selector
   // Where it listens. Port 0: the kernel chooses.
@@ -85,7 +87,8 @@ class Epp final : private io::AcceptHandler {
   const io::Fleet& fleet() const { return *fleet_; }
 
  private:
-  Epp(Router router, const EppOptions& options, io::EventLoop& control_loop, Log log);
+  Epp(std::unique_ptr<io::DecisionLogWriter> recorder_or_null, Router router,
+      const EppOptions& options, io::EventLoop& control_loop, Log log);
   absl::Status Open();
   absl::Status OpenTls();
   absl::Status OpenWorkers();
@@ -96,6 +99,7 @@ class Epp final : private io::AcceptHandler {
   void KeepConfiguredModels(std::span<const RewriteCount> rewrites);
   std::string MetricsPage();
 
+  const std::unique_ptr<io::DecisionLogWriter> recorder_;  // outlives the router; may be null
   const Router router_;
   const EppOptions options_;
   io::EventLoop& loop_;

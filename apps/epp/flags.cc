@@ -206,6 +206,26 @@ void AddProtocolFlags(CLI::App& app, Raw& raw) {
                   "As llm-d's picker: 500 for a request without a body, not 503");
 }
 
+void AddRecordFlags(CLI::App& app, Raw& raw) {
+  io::DecisionLogOptions& record = raw.flags.options.record;
+  auto* group = app.add_option_group("Recording");
+  group->add_option("--record", record.path,
+                    "Write a log of decisions that tools can replay; no prompts are in it. An "
+                    "earlier FILE becomes FILE.1");
+  group
+      ->add_option("--record-bytes-max", record.bytes_max,
+                   "Size in bytes at which recording stops, at least 4 MiB")
+      ->capture_default_str();
+  group->add_option("--record-header", record.headers,
+                    "A request header to record, lower case; repeat for more. Always: x-llm-d-*, "
+                    "x-gateway-*, x-weir-*");
+  group
+      ->add_option("--record-block-tokens", record.prompt_block_tokens,
+                   "Tokens of a prompt per recorded hash, 16..4096; divides the pipeline's block "
+                   "size where replays are to be exact")
+      ->capture_default_str();
+}
+
 void AddLogFlags(CLI::App& app, Raw& raw) {
   auto* group = app.add_option_group("Log");
   group->add_option("-v,--v", raw.verbosity, "2, 3: info; 4 and more: debug")
@@ -400,6 +420,7 @@ absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& arguments) {
   AddTlsFlags(app, raw);
   AddMetricFlags(app, raw);
   AddProtocolFlags(app, raw);
+  AddRecordFlags(app, raw);
   AddLogFlags(app, raw);
   std::vector<std::string> reversed;
   for (const std::string& argument : arguments) reversed.push_back(Normalised(argument));

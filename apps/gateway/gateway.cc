@@ -54,19 +54,12 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(io::EventLoop& control_l
                                                         const GatewayOptions& options,
                                                         io::Fleet::Log log) {
   GatewayOptions recorded = options;
-  std::unique_ptr<io::DecisionLogWriter> recorder;
-  if (!options.record.path.empty()) {
-    recorded.record.log = [log](LogLevel level, std::string_view text) {
-      log(level, std::string(text));
-    };
-    auto made = io::DecisionLogWriter::Create(recorded.record);
-    if (!made.ok()) return made.status();
-    recorder = *std::move(made);
-    recorded.router.recorder = recorder.get();
-  }
+  recorded.record.log = log;
+  auto recorder = io::RecordDecisions(recorded.record, &recorded.router);
+  if (!recorder.ok()) return recorder.status();
   auto router = LoadRouter(recorded);
   if (!router.ok()) return router.status();
-  std::unique_ptr<Gateway> gateway(new Gateway(std::move(recorder), *std::move(router), options));
+  std::unique_ptr<Gateway> gateway(new Gateway(*std::move(recorder), *std::move(router), options));
   if (absl::Status status = gateway->Open(control_loop, std::move(log)); !status.ok()) {
     return status;
   }

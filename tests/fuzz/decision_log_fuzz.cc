@@ -26,7 +26,8 @@ void Require(bool holds) {
 
 std::string HeaderBytes() {
   LogEncoder encoder;
-  encoder.Append(LogHeader{.pipeline_hash = TextHash(""), .prompt_block_tokens = 64});
+  encoder.Append(
+      LogHeader{.pipeline_hash = TextHash(""), .attribute_count = 3, .prompt_block_tokens = 64});
   encoder.CloseFrame();
   return encoder.bytes();
 }
@@ -111,7 +112,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (records.empty() || records.size() == kRecordsKept) return 0;
   if (HasNan(records) || !AreChained(records)) return 0;
   LogEncoder encoder;
-  encoder.Append(LogHeader{.pipeline_hash = TextHash(""), .prompt_block_tokens = 64});
+  encoder.Append(
+      LogHeader{.pipeline_hash = TextHash(""), .attribute_count = 3, .prompt_block_tokens = 64});
   for (const LogRecord& record : records) {
     std::visit([&encoder](const auto& one) { encoder.Append(one); }, record);
   }

@@ -19,6 +19,7 @@ struct RouterDescription {
   std::string_view pipeline_name;  // the file's, as in errors
   std::string_view pipeline_text;
   const RouterOptions& options;
+  uint32_t attribute_count = 0;  // columns of PoolSnapshot::attribute
 };
 
 // One decision: what went in and what came out. Borrowed, until return.

@@ -101,6 +101,11 @@ void LogDecoder::Labels(WireIn& in, std::map<std::string, std::string>& labels) 
   }
 }
 
+void LogDecoder::Texts(WireIn& in, uint64_t count_max, std::vector<std::string>& texts) {
+  const uint64_t count = in.Below(count_max);
+  for (uint64_t i = 0; i < count && in.ok(); ++i) texts.push_back(Text(in));
+}
+
 int64_t LogDecoder::Time(WireIn& in) {
   const int64_t difference = in.Signed();
   if (in.ok()) last_ns_ = static_cast<int64_t>(Sum(static_cast<uint64_t>(last_ns_), difference));
@@ -125,6 +130,7 @@ void LogDecoder::Decode(WireIn& in, LogHeader& header) {
   for (uint64_t i = 0; i < file_count && in.ok(); ++i) {
     header.plugin_files.emplace_back(in.Bytes(kPathBytesMax));
   }
+  header.attribute_count = static_cast<uint32_t>(in.Below(kAttributesMax));
   header.prompt_block_tokens = in.Number32();
   header.start_unix_ns = in.Signed();
   Check(in, "options");
@@ -132,6 +138,7 @@ void LogDecoder::Decode(WireIn& in, LogHeader& header) {
     Refuse(in, "prompt_block_tokens: 0, expected at least 1");
   }
   prompt_block_tokens_ = std::max(1u, header.prompt_block_tokens);
+  attribute_count_ = header.attribute_count;
 }
 
 void LogDecoder::Columns(WireIn& in, uint32_t fields, int64_t base_ns, LoggedEndpoint& values) {
@@ -147,6 +154,16 @@ void LogDecoder::Columns(WireIn& in, uint32_t fields, int64_t base_ns, LoggedEnd
   }
   if ((fields & PoolDelta::kAddress) != 0) values.address = Text(in);
   if ((fields & PoolDelta::kLabels) != 0) Labels(in, values.labels);
+  if ((fields & PoolDelta::kAdapters) != 0) {
+    values.adapters.adapters_max = in.Number32();
+    Texts(in, kAdaptersPerEndpointMax, values.adapters.active);
+    Texts(in, kAdaptersPerEndpointMax, values.adapters.waiting);
+  }
+  if ((fields & PoolDelta::kAttributes) == 0) return;
+  values.attributes.resize(attribute_count_);
+  for (std::optional<double>& value : values.attributes) {
+    if (in.Below(1) == 1) value = in.Double();
+  }
 }
 
 void LogDecoder::Decode(WireIn& in, PoolDelta& delta, const LoggedPool& pool) {
@@ -202,6 +219,8 @@ void LogDecoder::Request(WireIn& in, uint64_t flags, LoggedRequest& request) {
   request.stream = (flags & 1) != 0;
   request.include_usage = (flags & 2) != 0;
   request.cut = (flags & 4) != 0;
+  request.if_available = (flags & 64) != 0;
+  request.any_endpoint = (flags & 128) != 0;
   request.api = static_cast<Api>(in.Number32());
   const int64_t priority = in.Signed();
   if (priority < INT32_MIN || priority > INT32_MAX) in.Fail();
@@ -210,8 +229,11 @@ void LogDecoder::Request(WireIn& in, uint64_t flags, LoggedRequest& request) {
   if ((flags & 8) != 0) request.max_output_tokens = in.Signed();
   request.id = in.Bytes(kDecisionLogStringBytesMax);
   request.model = Text(in);
+  request.incoming_model = Text(in);
+  request.objective = Text(in);
   request.cache_salt = Text(in);
   request.fairness_id = Text(in);
+  if ((flags & 32) != 0) Texts(in, kDecisionLogSubsetMax, request.subset.emplace());
   Check(in, "request");
   const uint64_t header_count = in.Below(kDecisionLogHeadersMax);
   for (uint64_t i = 0; i < header_count && in.ok(); ++i) {

@@ -34,6 +34,7 @@ class LogDecoder {
   void Refuse(WireIn& in, std::string_view problem);
   std::string Text(WireIn& in);
   void Labels(WireIn& in, std::map<std::string, std::string>& labels);
+  void Texts(WireIn& in, uint64_t count_max, std::vector<std::string>& texts);
   int64_t Time(WireIn& in);
   void Columns(WireIn& in, uint32_t fields, int64_t base_ns, LoggedEndpoint& values);
   void Request(WireIn& in, uint64_t flags, LoggedRequest& request);
@@ -52,6 +53,7 @@ class LogDecoder {
   };
   std::string problem_;
   uint32_t prompt_block_tokens_ = 1;
+  uint32_t attribute_count_ = 0;
   std::vector<std::string> texts_;
   std::vector<Node> nodes_;
   std::vector<Load> sent_;

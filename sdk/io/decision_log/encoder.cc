@@ -70,12 +70,18 @@ void LogEncoder::Labels(const std::map<std::string, std::string>& labels) {
   }
 }
 
+void LogEncoder::Texts(const std::vector<std::string>& texts) {
+  body().Number(texts.size());
+  for (const std::string& text : texts) Text(text);
+}
+
 void LogEncoder::Time(int64_t now_ns) {
   body().Signed(Difference(static_cast<uint64_t>(now_ns), static_cast<uint64_t>(last_ns_)));
   last_ns_ = now_ns;
 }
 
 void LogEncoder::Append(const LogHeader& header) {
+  attribute_count_ = header.attribute_count;
   WireOut out = body();
   out.Bytes(header.weir_version);
   out.Bytes(header.pipeline_name);
@@ -87,6 +93,7 @@ void LogEncoder::Append(const LogHeader& header) {
   out.Signed(header.sample_age_ns_max);
   out.Number(header.plugin_files.size());
   for (const std::string& file : header.plugin_files) out.Bytes(file);
+  out.Number(header.attribute_count);
   out.Number(header.prompt_block_tokens);
   out.Signed(header.start_unix_ns);
   Finish(LogRecordType::kHeader);
@@ -109,6 +116,18 @@ void LogEncoder::Columns(const LoggedEndpoint& values, uint32_t fields, int64_t 
   }
   if ((fields & PoolDelta::kAddress) != 0) Text(values.address);
   if ((fields & PoolDelta::kLabels) != 0) Labels(values.labels);
+  if ((fields & PoolDelta::kAdapters) != 0) {
+    out.Number(values.adapters.adapters_max);
+    Texts(values.adapters.active);
+    Texts(values.adapters.waiting);
+  }
+  if ((fields & PoolDelta::kAttributes) == 0) return;
+  // One per column of the header's count: 0, or 1 and the value.
+  for (uint32_t a = 0; a < attribute_count_; ++a) {
+    const bool reported = a < values.attributes.size() && values.attributes[a].has_value();
+    out.Number(reported ? 1 : 0);
+    if (reported) out.Double(*values.attributes[a]);
+  }
 }
 
 void LogEncoder::Append(const PoolDelta& delta) {
@@ -163,7 +182,8 @@ void LogEncoder::Append(const LoggedDecision& decision) {
   WireOut out = body();
   out.Number((request.stream ? 1u : 0u) | (request.include_usage ? 2u : 0u) |
              (request.cut ? 4u : 0u) | (request.max_output_tokens ? 8u : 0u) |
-             (decision.has_sent ? 16u : 0u));
+             (decision.has_sent ? 16u : 0u) | (request.subset ? 32u : 0u) |
+             (request.if_available ? 64u : 0u) | (request.any_endpoint ? 128u : 0u));
   out.Signed(Difference(decision.number, last_decision_ + 1));
   last_decision_ = decision.number;
   Time(decision.now_ns);
@@ -193,8 +213,11 @@ void LogEncoder::Request(const LoggedRequest& request) {
   if (request.max_output_tokens) out.Signed(*request.max_output_tokens);
   out.Bytes(request.id);
   Text(request.model);
+  Text(request.incoming_model);
+  Text(request.objective);
   Text(request.cache_salt);
   Text(request.fairness_id);
+  if (request.subset) Texts(*request.subset);
   out.Number(request.headers.size());
   for (const auto& [name, value] : request.headers) {
     Text(name);

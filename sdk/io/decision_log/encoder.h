@@ -54,6 +54,7 @@ class LogEncoder {
   void Finish(LogRecordType type);
   void Text(std::string_view text);
   void Labels(const std::map<std::string, std::string>& labels);
+  void Texts(const std::vector<std::string>& texts);
   void Time(int64_t now_ns);
   void Flight(uint64_t flight, int64_t now_ns);
   void Columns(const LoggedEndpoint& values, uint32_t fields, int64_t base_ns);
@@ -75,6 +76,7 @@ class LogEncoder {
   };
   std::vector<Load> sent_;  // per row, of the decision before
   std::vector<Load> next_sent_;
+  uint32_t attribute_count_ = 0;
   int64_t last_ns_ = 0;
   uint64_t last_decision_ = 0;
   uint64_t last_flight_ = 0;

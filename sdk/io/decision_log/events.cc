@@ -93,9 +93,36 @@ struct Sizes {
   std::array<uint16_t, kDecisionLogHeadersMax> headers;  // indices of the kept ones
   uint32_t header_count = 0;
   size_t header_bytes = 0;
-  std::array<std::string_view, 4> texts;
+  size_t subset_bytes = 0;
+  std::array<std::string_view, 6> texts;
   bool cut = false;
 };
+
+// Calls `take` with each address of the request's subset that a log holds, and returns whether that
+// was all of them.
+template <class Take>
+bool ForSubset(const Request& request, const Take& take) {
+  if (!request.subset) return true;
+  bool whole = true;
+  size_t count = 0, size_bytes = 0;
+  for (std::string_view list : *request.subset) {
+    while (!list.empty()) {
+      const std::string_view address = list.substr(0, list.find(','));
+      list.remove_prefix(std::min(list.size(), address.size() + 1));
+      if (address.empty()) continue;
+      size_bytes += address.size() + 1;
+      if (address.size() > kDecisionLogStringBytesMax || count == kDecisionLogSubsetMax ||
+          size_bytes > kDecisionLogSubsetBytesMax) {
+        whole = false;
+        size_bytes -= address.size() + 1;
+        continue;
+      }
+      ++count;
+      take(address);
+    }
+  }
+  return whole;
+}
 
 uint64_t BlocksOf(uint64_t token_count, uint32_t block_tokens) {
   return token_count / block_tokens + (token_count % block_tokens != 0);
@@ -108,8 +135,11 @@ uint64_t TokensOf(const Prompt& prompt) {
 Sizes Measure(const DecisionObservation& decision, const EventOptions& options) {
   Sizes sizes;
   const Request& request = decision.request;
-  sizes.texts = {Cut(request.id, &sizes.cut), Cut(request.model, &sizes.cut),
-                 Cut(request.cache_salt, &sizes.cut), Cut(request.fairness_id, &sizes.cut)};
+  sizes.texts = {request.id,        request.model,      request.incoming_model,
+                 request.objective, request.cache_salt, request.fairness_id};
+  for (std::string_view& text : sizes.texts) text = Cut(text, &sizes.cut);
+  sizes.cut |= !ForSubset(
+      request, [&sizes](std::string_view address) { sizes.subset_bytes += address.size() + 1; });
   for (size_t i = 0; i < std::min<size_t>(request.headers.size(), UINT16_MAX); ++i) {
     const Header& header = request.headers[i];
     if (!IsKept(header.name, options.headers)) continue;
@@ -235,6 +265,10 @@ void FillTexts(const Request& request, const Sizes& sizes, const Parts& parts, L
     std::copy(text.begin(), text.end(), begin);
   };
   for (const std::string_view text : sizes.texts) put(text);
+  (void)ForSubset(request, [&put](std::string_view address) {
+    put(address);
+    put(",");
+  });
   for (uint32_t h = 0; h < sizes.header_count; ++h) {
     const Header& header = request.headers[sizes.headers[h]];
     const std::string_view value = header.value.substr(0, kDecisionLogStringBytesMax);
@@ -264,7 +298,10 @@ bool PutDecision(const DecisionObservation& decision, const EventOptions& option
                 (request.include_usage ? DecisionEvent::kIncludeUsage : 0u) |
                 (sizes.cut ? DecisionEvent::kCut : 0u) |
                 (request.max_output_tokens ? DecisionEvent::kHasMaxTokens : 0u) |
-                (decision.sent_requests.empty() ? 0u : DecisionEvent::kHasSent);
+                (decision.sent_requests.empty() ? 0u : DecisionEvent::kHasSent) |
+                (request.subset ? DecisionEvent::kHasSubset : 0u) |
+                (request.if_available ? DecisionEvent::kIfAvailable : 0u) |
+                (request.any_endpoint ? DecisionEvent::kAnyEndpoint : 0u);
   event.draws = decision.draws;
   event.code = static_cast<int32_t>(decision.code);
   event.api = static_cast<uint32_t>(request.api);
@@ -276,8 +313,8 @@ bool PutDecision(const DecisionObservation& decision, const EventOptions& option
   event.sent_count = sizes.sent_count;
   event.profile_count = static_cast<uint32_t>(decision.profiles.size());
   event.header_count = sizes.header_count;
-  event.header_bytes = static_cast<uint32_t>(sizes.header_bytes);
-  size_t text_bytes = sizes.header_bytes;
+  event.subset_bytes = static_cast<uint32_t>(sizes.subset_bytes);
+  size_t text_bytes = sizes.header_bytes + sizes.subset_bytes;
   for (size_t i = 0; i < sizes.texts.size(); ++i) {
     event.text_bytes[i] = static_cast<uint32_t>(sizes.texts[i].size());
     text_bytes += sizes.texts[i].size();
@@ -348,6 +385,8 @@ void TakeDecision(const DecisionEvent& event, LoggedDecision* record) {
   request.priority = event.priority;
   request.stream = (event.flags & DecisionEvent::kStream) != 0;
   request.include_usage = (event.flags & DecisionEvent::kIncludeUsage) != 0;
+  request.if_available = (event.flags & DecisionEvent::kIfAvailable) != 0;
+  request.any_endpoint = (event.flags & DecisionEvent::kAnyEndpoint) != 0;
   request.cut = (event.flags & DecisionEvent::kCut) != 0;
   request.max_output_tokens.reset();
   if ((event.flags & DecisionEvent::kHasMaxTokens) != 0) {
@@ -357,8 +396,17 @@ void TakeDecision(const DecisionEvent& event, LoggedDecision* record) {
   const auto text = [&layout](uint32_t size) { return std::string_view(layout.Text(size), size); };
   request.id = text(event.text_bytes[0]);
   request.model = text(event.text_bytes[1]);
-  request.cache_salt = text(event.text_bytes[2]);
-  request.fairness_id = text(event.text_bytes[3]);
+  request.incoming_model = text(event.text_bytes[2]);
+  request.objective = text(event.text_bytes[3]);
+  request.cache_salt = text(event.text_bytes[4]);
+  request.fairness_id = text(event.text_bytes[5]);
+  request.subset.reset();
+  if ((event.flags & DecisionEvent::kHasSubset) != 0) request.subset.emplace();
+  for (std::string_view list = text(event.subset_bytes); !list.empty();) {
+    const std::string_view address = list.substr(0, list.find(','));
+    request.subset->emplace_back(address);
+    list.remove_prefix(address.size() + 1);
+  }
   request.headers.resize(event.header_count);
   for (uint32_t h = 0; h < event.header_count; ++h) {
     request.headers[h].first = text(parts.headers[h].name);

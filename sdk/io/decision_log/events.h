@@ -51,7 +51,10 @@ struct DecisionEvent {
     kIncludeUsage = 2,
     kCut = 4,
     kHasMaxTokens = 8,
-    kHasSent = 16
+    kHasSent = 16,
+    kHasSubset = 32,
+    kIfAvailable = 64,
+    kAnyEndpoint = 128
   };
 
   EventKind kind;
@@ -77,8 +80,9 @@ struct DecisionEvent {
   uint32_t sent_count;
   uint32_t profile_count;
   uint32_t header_count;
-  std::array<uint32_t, 4> text_bytes;  // id, model, cache salt, fairness id
-  uint32_t header_bytes;
+  // Id, model, incoming model, objective, cache salt, fairness id.
+  std::array<uint32_t, 6> text_bytes;
+  uint32_t subset_bytes;  // addresses, each with a comma behind it
 };
 
 // Which parts of a decision become an event.

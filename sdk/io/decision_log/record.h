@@ -27,7 +27,9 @@ inline constexpr uint32_t kDecisionLogStringsMax = 1u << 14;           // texts 
 inline constexpr uint32_t kDecisionLogStringBytesMax = kNameBytesMax;  // of a text of a request
 inline constexpr uint32_t kDecisionLogHeadersMax = 32;                 // of one request
 inline constexpr uint32_t kDecisionLogBlocksMax = 1u << 14;  // of one request: a million tokens
-inline constexpr uint32_t kDecisionLogNodesMax = 1u << 18;   // blocks written once, then named
+inline constexpr uint32_t kDecisionLogSubsetMax = kEndpointsMax;    // addresses of one request
+inline constexpr uint32_t kDecisionLogSubsetBytesMax = 128u << 10;  // of these, with separators
+inline constexpr uint32_t kDecisionLogNodesMax = 1u << 18;  // blocks written once, then named
 
 // The first record of every log.
 struct LogHeader {
@@ -42,6 +44,7 @@ struct LogHeader {
   int64_t sample_age_ns_max = 0;
   bool allow_experimental_plugins = false;
   std::vector<std::string> plugin_files = {};
+  uint32_t attribute_count = 0;      // scraped columns beside those of load
   uint32_t prompt_block_tokens = 0;  // tokens that one hash of a prompt stands for
   int64_t start_unix_ns = 0;         // wall clock when the log was opened
   bool operator==(const LogHeader&) const = default;
@@ -59,6 +62,8 @@ struct LoggedEndpoint {
   uint32_t kv_block_tokens = 0;
   uint32_t kv_block_count = 0;
   int64_t sample_time_ns = INT64_MIN;  // never sampled
+  EndpointAdapters adapters = {};
+  std::vector<std::optional<double>> attributes = {};  // empty where never reported
   bool operator==(const LoggedEndpoint&) const = default;
 };
 
@@ -73,7 +78,9 @@ struct PoolDelta {
     kSampleTime = 32,
     kAddress = 64,
     kLabels = 128,
-    kAllFields = 255,
+    kAdapters = 256,
+    kAttributes = 512,
+    kAllFields = 1023,
   };
   struct Change {
     uint32_t row = 0;  // after removals
@@ -106,14 +113,19 @@ struct LoggedRequest {
   Api api = Api::kOther;
   std::string id = {};
   std::string model = {};
+  std::string incoming_model = {};  // empty: the same
+  std::string objective = {};
   std::string cache_salt = {};
   std::string fairness_id = {};
   int32_t priority = 0;
   bool stream = false;
   bool include_usage = false;
+  bool if_available = false;
+  bool any_endpoint = false;
   bool cut = false;  // something was longer or more than the log's limits
   std::optional<int64_t> max_output_tokens = {};
   uint64_t size_bytes = 0;
+  std::optional<std::vector<std::string>> subset = {};  // lists divided at their commas
   std::vector<std::pair<std::string, std::string>> headers = {};
   std::vector<LoggedPrompt> prompts = {};
   bool operator==(const LoggedRequest&) const = default;
@@ -208,8 +220,8 @@ struct LoggedPool {
   // REQUIRES: the delta's rows exist, as in deltas that a reader returned and those of Diff.
   void Apply(const PoolDelta& delta);
   // What makes this pool the snapshot. An endpoint whose place in the order changed is removed and
-  // added again.
-  PoolDelta Diff(const PoolSnapshot& snapshot) const;
+  // added again. REQUIRES: the snapshot has this many columns of attributes.
+  PoolDelta Diff(const PoolSnapshot& snapshot, uint32_t attribute_count) const;
 };
 
 }  // namespace weir::io

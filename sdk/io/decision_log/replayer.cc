@@ -153,6 +153,10 @@ absl::Status DecisionReplayer::ApplySamples(std::vector<uint32_t> rows) {
     update.id = snapshot->ids()[rows[i]];
     update.metrics.kv_block_tokens = endpoint.kv_block_tokens;
     update.metrics.kv_block_count = endpoint.kv_block_count;
+    update.metrics.adapters = endpoint.adapters;
+    for (uint32_t a = 0; a < endpoint.attributes.size(); ++a) {
+      if (endpoint.attributes[a]) update.metrics.attributes.push_back({a, *endpoint.attributes[a]});
+    }
     if (endpoint.sample_time_ns != INT64_MIN) {
       update.metrics.waiting_requests = endpoint.waiting_requests;
       update.metrics.running_requests = endpoint.running_requests;
@@ -173,9 +177,17 @@ absl::Status DecisionReplayer::MakeRequest(const LoggedRequest& logged, Replay& 
   request.api = from.api;
   request.id = from.id;
   request.model = from.model;
+  request.incoming_model = from.incoming_model;
+  request.objective = from.objective;
   request.cache_salt = from.cache_salt;
   request.fairness_id = from.fairness_id;
   request.priority = from.priority;
+  request.if_available = from.if_available;
+  request.any_endpoint = from.any_endpoint;
+  if (from.subset) {
+    replay.subset.assign(from.subset->begin(), from.subset->end());
+    request.subset = replay.subset;
+  }
   request.stream = from.stream;
   request.include_usage = from.include_usage;
   request.max_output_tokens = from.max_output_tokens;

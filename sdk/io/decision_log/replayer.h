@@ -81,6 +81,7 @@ class DecisionReplayer final : private DecisionRecorder {
   struct Replay {
     LoggedRequest logged;
     std::vector<Header> headers;
+    std::vector<std::string_view> subset;
     std::vector<std::vector<uint32_t>> tokens;
     std::vector<Prompt> prompts;
     Request request;

@@ -99,8 +99,10 @@ absl::Status DecisionLogWriter::Start(const RouterDescription& router) {
       .sample_age_ns_max = from.sample_age_ns_max,
       .allow_experimental_plugins = from.allow_experimental_plugins,
       .plugin_files = from.plugin_files,
+      .attribute_count = router.attribute_count,
       .prompt_block_tokens = options_.prompt_block_tokens,
       .start_unix_ns = options_.start_unix_ns == 0 ? UnixNs() : options_.start_unix_ns};
+  attribute_count_ = router.attribute_count;
   encoder_.Append(header);
   encoder_.CloseFrame();
   if (!WriteBytes()) {
@@ -282,7 +284,7 @@ void DecisionLogWriter::AppendDecision(DecisionEvent& event) {
   }
   const PoolSnapshot& pool = **snapshot;
   if (pool_.version != pool.version() || pool_.pool_epoch != pool.pool_epoch()) {
-    const PoolDelta delta = pool_.Diff(pool);
+    const PoolDelta delta = pool_.Diff(pool, attribute_count_);
     encoder_.Append(delta);
     pool_.Apply(delta);
   }
@@ -348,6 +350,14 @@ void DecisionLogWriter::Stop(std::string_view why) {
                  absl::StrCat(options_.path, ": recording of decisions ended after ",
                               file_bytes_.load(), " bytes: ", std::string(why)));
   }
+}
+
+absl::StatusOr<std::unique_ptr<DecisionLogWriter>> RecordDecisions(
+    const DecisionLogOptions& options, RouterOptions* router) {
+  if (options.path.empty()) return nullptr;
+  auto writer = DecisionLogWriter::Create(options);
+  if (writer.ok()) router->recorder = writer->get();
+  return writer;
 }
 
 }  // namespace weir::io

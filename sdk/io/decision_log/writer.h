@@ -40,7 +40,7 @@ struct DecisionLogOptions {
   // of two.
   size_t ring_bytes = 8u << 20;
   // Receives a text when recording ends early. Called on the writer's thread.
-  std::function<void(LogLevel, std::string_view)> log;
+  std::function<void(LogLevel, const std::string&)> log;
 };
 
 // Totals since the start. Each is exact; together they are not one instant.
@@ -106,6 +106,7 @@ class DecisionLogWriter final : public DecisionRecorder {
   // Of the thread.
   UniqueFd file_;
   LogEncoder encoder_;
+  uint32_t attribute_count_ = 0;
   LoggedPool pool_;
   LoggedDecision decision_;
   std::deque<std::shared_ptr<const PoolSnapshot>> snapshots_;  // newest first
@@ -122,5 +123,10 @@ class DecisionLogWriter final : public DecisionRecorder {
   bool started_ = false;
   std::thread thread_;
 };
+
+// What a program with a --record flag does: makes a writer and gives it to *router. Null, and
+// nothing changed, if options.path is empty. Errors: those of Create. [control]
+absl::StatusOr<std::unique_ptr<DecisionLogWriter>> RecordDecisions(
+    const DecisionLogOptions& options, RouterOptions* router);
 
 }  // namespace weir::io

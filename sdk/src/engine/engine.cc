@@ -88,9 +88,9 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::string_view text,
     engine->Log(LogLevel::kWarning, warning);
   }
   if (options.recorder != nullptr) {
-    if (absl::Status status = options.recorder->Start({name, text, options}); !status.ok()) {
-      return status;
-    }
+    const auto attribute_count = static_cast<uint32_t>(engine->needs_.attributes.size());
+    const RouterDescription router{name, text, options, attribute_count};
+    if (absl::Status status = options.recorder->Start(router); !status.ok()) return status;
   }
   return engine;
 }

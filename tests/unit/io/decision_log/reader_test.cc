@@ -240,6 +240,7 @@ TEST(DecisionLogReaderTest, DividesAPoolOfManyLabels) {
   PoolDelta delta{.version = 1, .pool_epoch = 1};
   for (uint32_t i = 0; i < 200; ++i) {
     LoggedEndpoint endpoint{.id = {i, 0}, .name = "n/" + std::to_string(i), .address = "h:1"};
+    endpoint.attributes.resize(SampleHeader().attribute_count);
     for (uint32_t label = 0; label < kLabelsPerEndpointMax; ++label) {
       endpoint.labels["key-" + std::to_string(label)] =
           std::to_string(i * 100 + label) + std::string(400, 'v');

@@ -31,6 +31,7 @@ void ExpectSame(const LoggedPool& pool, const PoolSnapshot& snapshot) {
     EXPECT_EQ(endpoint.kv_block_tokens, snapshot.kv_block_tokens()[i]);
     EXPECT_EQ(endpoint.kv_block_count, snapshot.kv_block_count()[i]);
     EXPECT_EQ(endpoint.sample_time_ns, snapshot.sample_time_ns()[i]);
+    EXPECT_EQ(endpoint.adapters, snapshot.adapters(i));
   }
 }
 
@@ -44,7 +45,7 @@ class LoggedPoolTest : public ::testing::Test {
   }
   PoolDelta Follow() {
     const auto snapshot = router_.pool().snapshot();
-    const PoolDelta delta = pool_.Diff(*snapshot);
+    const PoolDelta delta = pool_.Diff(*snapshot, 0);
     pool_.Apply(delta);
     ExpectSame(pool_, *snapshot);
     return delta;
@@ -89,7 +90,7 @@ TEST_F(LoggedPoolTest, FollowsBackwardsToo) {
   Add("c");
   Follow();
   // A thread may have decided on the snapshot before.
-  const PoolDelta delta = pool_.Diff(*before);
+  const PoolDelta delta = pool_.Diff(*before, 0);
   pool_.Apply(delta);
   ExpectSame(pool_, *before);
 }
@@ -111,9 +112,12 @@ TEST_F(LoggedPoolTest, FollowsRandomChanges) {
         std::vector<MetricsUpdate> updates;
         for (const EndpointId id : router_.pool().snapshot()->ids()) {
           if (random.NextBelow(2) == 0) continue;
-          updates.push_back({id,
-                             {.waiting_requests = random.NextBelow(3),
-                              .kv_used_ratio = random.NextBelow(4) / 4.0}});
+          MetricsUpdate& update = updates.emplace_back();
+          update.id = id;
+          update.metrics.waiting_requests = random.NextBelow(3);
+          update.metrics.kv_used_ratio = random.NextBelow(4) / 4.0;
+          if (random.NextBelow(3) != 0) continue;
+          update.metrics.adapters = {{"lora-" + std::to_string(random.NextBelow(2))}, {}, 4};
         }
         router_.pool().ApplySamples(updates);
       }

@@ -235,6 +235,7 @@ class DecisionReplayerTest : public ::testing::Test {
       ASSERT_EQ(endpoint.kv_block_tokens, snapshot.kv_block_tokens()[i]);
       ASSERT_EQ(endpoint.kv_block_count, snapshot.kv_block_count()[i]);
       ASSERT_EQ(endpoint.sample_time_ns, snapshot.sample_time_ns()[i]);
+      ASSERT_EQ(endpoint.adapters, snapshot.adapters(i));
     }
   }
 

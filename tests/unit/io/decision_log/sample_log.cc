@@ -16,12 +16,14 @@ LogHeader SampleHeader() {
           .sample_age_ns_max = 2'000'000'000,
           .allow_experimental_plugins = true,
           .plugin_files = {"libzone.so", "libother.so"},
+          .attribute_count = 3,
           .prompt_block_tokens = 64,
           .start_unix_ns = 1'700'000'000'000'000'000};
 }
 
-std::vector<LogRecord> SampleRecords() {
-  std::vector<LogRecord> records;
+namespace {
+
+PoolDelta FirstPool() {
   PoolDelta first{.version = 4, .pool_epoch = 3};
   for (uint32_t i = 0; i < 3; ++i) {
     first.added.push_back({.id = {i, i * 7},
@@ -33,9 +35,15 @@ std::vector<LogRecord> SampleRecords() {
                            .kv_used_ratio = 0.1f * static_cast<float>(i),
                            .kv_block_tokens = 16,
                            .kv_block_count = UINT32_MAX,
-                           .sample_time_ns = i == 2 ? INT64_MIN : 1'000'000 - i});
+                           .sample_time_ns = i == 2 ? INT64_MIN : 1'000'000 - i,
+                           .adapters = {{"sql-" + std::to_string(i)}, {"chat"}, i},
+                           .attributes = {0.5 * i, std::nullopt, -1.0}});
   }
-  records.emplace_back(first);
+  return first;
+}
+
+// Every field has another value than its default.
+LoggedDecision FullDecision() {
   LoggedDecision full{.number = 1,
                       .now_ns = 2'000'000,
                       .seed = 0xFEDCBA9876543210u,
@@ -49,17 +57,31 @@ std::vector<LogRecord> SampleRecords() {
   full.request = {.api = Api::kChatCompletions,
                   .id = "0b1f6d3e",
                   .model = "meta-llama/Llama-3.1-8B-Instruct",
+                  .incoming_model = "alias",
+                  .objective = "critical",
                   .cache_salt = "salt",
                   .fairness_id = "tenant",
                   .priority = -3,
                   .stream = true,
                   .include_usage = true,
+                  .if_available = true,
+                  .any_endpoint = true,
                   .cut = true,
                   .max_output_tokens = 256,
                   .size_bytes = 12'345,
+                  .subset = std::vector<std::string>{"10.0.0.1:8000", "10.0.0.2"},
                   .headers = {{"x-llm-d-a", "1"}, {"x-llm-d-b", ""}},
                   .prompts = {{.token_count = 150, .block_hashes = {11, 22, 33}},
                               {.token_count = 0, .estimated = true}}};
+  return full;
+}
+
+}  // namespace
+
+std::vector<LogRecord> SampleRecords() {
+  std::vector<LogRecord> records;
+  records.emplace_back(FirstPool());
+  const LoggedDecision full = FullDecision();
   records.emplace_back(full);
   records.emplace_back(
       LoggedBegin{.flight = 1, .decision = 1, .target_index = 1, .now_ns = 2'000'100});
@@ -67,6 +89,7 @@ std::vector<LogRecord> SampleRecords() {
   second.number = 3;  // 2 was dropped
   second.now_ns = 1'999'999;
   second.sent = {{2, 5, 9}};
+  second.request.subset.emplace();
   second.request.prompts = {{.token_count = 200, .block_hashes = {11, 22, 44, 55}}};
   records.emplace_back(LoggedGap{1});
   records.emplace_back(second);
@@ -78,6 +101,10 @@ std::vector<LogRecord> SampleRecords() {
                              .fields = PoolDelta::kAddress | PoolDelta::kLabels,
                              .values = {.address = "[fd00::1]:1", .labels = {{"zone", "c"}}}});
   changes.added.push_back({.id = {1, 8}, .name = "default/server-3", .address = "h:1"});
+  changes.added.back().attributes = {std::nullopt, 3.0, std::nullopt};
+  changes.changed.back().fields |= PoolDelta::kAdapters | PoolDelta::kAttributes;
+  changes.changed.back().values.adapters.adapters_max = 7;
+  changes.changed.back().values.attributes = {1.0, 2.0, std::nullopt};
   records.emplace_back(changes);
   records.emplace_back(LoggedDecision{.number = 2, .now_ns = -5, .code = Code::kUnavailable});
   records.emplace_back(LoggedFirstToken{.flight = 1, .now_ns = 3'000'000});

@@ -28,6 +28,8 @@ Request FullRequest() {
   request.api = Api::kCompletions;
   request.id = "r1";
   request.model = "m";
+  request.incoming_model = "alias";
+  request.objective = "critical";
   request.cache_salt = "s";
   request.fairness_id = "f";
   request.priority = -2;
@@ -109,6 +111,8 @@ TEST_F(DecisionLogWriterTest, RecordsWhatADecisionWasMadeOf) {
   Request request = FullRequest();
   request.headers = headers;
   request.prompts = prompts;
+  const std::string_view subset[] = {"10.0.0.1", "10.0.0.2:8000,,10.0.0.1:8000"};
+  request.subset = subset;
   clock_.Advance(5);
   {
     const Decision decision = router.Decide(request).value();
@@ -134,7 +138,11 @@ TEST_F(DecisionLogWriterTest, RecordsWhatADecisionWasMadeOf) {
   EXPECT_EQ(decision.now_ns, 1'000'000'005);
   EXPECT_EQ(decision.request.id, "r1");
   EXPECT_EQ(decision.request.model, "m");
+  EXPECT_EQ(decision.request.incoming_model, "alias");
+  EXPECT_EQ(decision.request.objective, "critical");
   EXPECT_EQ(decision.request.cache_salt, "s");
+  ASSERT_TRUE(decision.request.subset);
+  EXPECT_THAT(*decision.request.subset, ElementsAre("10.0.0.1", "10.0.0.2:8000", "10.0.0.1:8000"));
   EXPECT_EQ(decision.request.fairness_id, "f");
   EXPECT_EQ(decision.request.priority, -2);
   EXPECT_TRUE(decision.request.stream && decision.request.include_usage);
@@ -197,6 +205,10 @@ TEST_F(DecisionLogWriterTest, CutsWhatIsTooLong) {
   const Prompt prompts[] = {{{}, tokens}, {{}, tokens}};
   Request request;
   request.id = request.model = name;
+  std::string addresses;
+  for (uint32_t i = 0; i < kDecisionLogSubsetMax + 9; ++i) addresses += "10.0.0.1,";
+  const std::string_view subset[] = {name, addresses};
+  request.subset = subset;
   request.headers = headers;
   request.prompts = prompts;
   ASSERT_TRUE(router.Decide(request).ok());
@@ -208,6 +220,7 @@ TEST_F(DecisionLogWriterTest, CutsWhatIsTooLong) {
   EXPECT_EQ(logged.id.size(), kDecisionLogStringBytesMax);
   EXPECT_EQ(logged.headers.size(), kDecisionLogHeadersMax);
   EXPECT_EQ(logged.headers[0].second.size(), kDecisionLogStringBytesMax);
+  EXPECT_EQ(logged.subset->size(), kDecisionLogSubsetMax);
   EXPECT_EQ(logged.prompts[0].token_count, tokens.size());
   EXPECT_EQ(logged.prompts[0].block_hashes.size(), kDecisionLogBlocksMax);
   EXPECT_TRUE(logged.prompts[1].block_hashes.empty());
@@ -238,7 +251,7 @@ TEST_F(DecisionLogWriterTest, AllocatesNothingWhileItRecords) {
 TEST_F(DecisionLogWriterTest, StopsAtItsSizeAndSaysSo) {
   options_.bytes_max = kDecisionLogBytesMaxMin;
   std::string said;
-  options_.log = [&said](LogLevel, std::string_view text) { said = text; };
+  options_.log = [&said](LogLevel, const std::string& text) { said = text; };
   const Router router = Make();
   Add(router, "a");
   std::vector<uint32_t> tokens(64 * 2'000);
