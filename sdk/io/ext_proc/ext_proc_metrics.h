@@ -53,9 +53,6 @@ class ExtProcMetrics {
   virtual void OnDecision(bool /*success*/, std::string_view /*target_model*/,
                           std::string_view /*endpoint*/, std::string_view /*address*/,
                           int64_t /*duration_ns*/) {}
-  // A rule (InferenceModelRewrite) chose the target model.
-  virtual void OnModelRewrite(std::string_view /*rule*/, std::string_view /*model*/,
-                              std::string_view /*target_model*/) {}
   // A request was routed: the request phase's answers were handed to the transport. It counts as
   // running until OnRequestEnd of the same series.
   virtual void OnRequestRouted(Series, uint64_t /*request_bytes*/) {}

@@ -186,7 +186,6 @@ void ExtProcStream::OnRouted() {
   header_bytes_.Release();
   headers_.clear();
   if (!body_kept_) ReleaseBody();
-  routed_ = true;
   core_.metrics.OnRequestRouted(series_, request_bytes);
   if (skip_response_ && !with_trailers_) FinishWith(Cause::kNatural, Code::kOk, {});
 }
