@@ -74,77 +74,20 @@ absl::Status BodyReader::State::ReadSystemBlocks(JsonValue& value) {
 absl::Status BodyReader::State::ReadTurns(JsonValue& value) {
   bool is_null;
   if (absl::Status status = ReadNull(value, &is_null); !status.ok() || is_null) return status;
-  JsonArray turns;
-  if (value.get_array().get(turns)) return Unreadable("messages", "a list");
-  BeginPrompt();
-  bool any = false;
-  for (auto turn_or : turns) {
-    JsonObject turn;
-    if (auto error = turn_or.get_object().get(turn)) {
-      return error == simdjson::INCORRECT_TYPE ? Unreadable("messages", "a list of objects")
-                                               : Malformed(error);
-    }
-    if (absl::Status status = ReadTurn(turn, 0); !status.ok()) return status;
-    any = true;
-  }
-  EndPrompt();
-  if (!any) pending_prompts.pop_back();
-  return absl::OkStatus();
-}
-
-// A content that comes before its role is read in a second pass.
-absl::Status BodyReader::State::ReadTurn(JsonObject& turn, uint32_t pass) {
-  bool has_role = pass > 0, content_waits = false;
-  const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
-    if (index == 0) {
-      if (pass > 0) return Skip(value);
-      std::string_view role;
-      bool found;
-      if (absl::Status status = ReadStringIfAny(value, &role, &found); !status.ok()) return status;
-      if (!found) return Unreadable("messages[].role", "a string");
-      has_role = true;
-      AppendText(role);
-      return absl::OkStatus();
-    }
-    if (has_role) return ReadBlocks(value, "messages[].content", 0);
-    content_waits = true;
-    return Skip(value);
-  };
-  if (absl::Status status = ReadObject(turn, "messages[].", {"role", "content"}, on_field);
-      !status.ok()) {
-    return status;
-  }
-  if (pass == 0 && !has_role) AppendText({});
-  if (!content_waits) return absl::OkStatus();
-  bool empty;
-  if (auto error = turn.reset().get(empty)) return Malformed(error);
-  return ReadTurn(turn, 1);
+  return ReadMessageList(
+      value,
+      [](std::string_view where, std::string_view expected) {
+        return Unreadable(absl::StrCat("messages", std::string(where)), expected);
+      },
+      [&](JsonValue& content) { return ReadBlocks(content, "messages[].content", 0); });
 }
 
 absl::Status BodyReader::State::ReadBlocks(JsonValue& value, std::string_view field,
                                            uint32_t depth) {
-  JsonType type;
-  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
-  if (type == JsonType::null || depth >= kBlockDepthMax) return Skip(value);
-  if (type == JsonType::string) {
-    std::string_view content;
-    if (auto error = value.get_string().get(content)) return Malformed(error);
-    AppendText(content);
-    return absl::OkStatus();
-  }
-  if (type != JsonType::array) return Unreadable(field, "a string or a list");
-  JsonArray blocks;
-  if (auto error = value.get_array().get(blocks)) return Malformed(error);
-  for (auto block_or : blocks) {
-    if (absl::Status status = CheckParts(); !status.ok()) return status;
-    JsonObject block;
-    if (auto error = block_or.get_object().get(block)) {
-      return error == simdjson::INCORRECT_TYPE ? Unreadable(field, "a list of objects")
-                                               : Malformed(error);
-    }
-    if (absl::Status status = ReadBlock(block, field, depth); !status.ok()) return status;
-  }
-  return absl::OkStatus();
+  if (depth >= kBlockDepthMax) return Skip(value);
+  return ReadTextOrParts(
+      value, [&](std::string_view expected) { return Unreadable(field, expected); },
+      [&](JsonObject& block) { return ReadBlock(block, field, depth); });
 }
 
 // Whatever its type, a block is what its members hold, in this order: name, text, thinking, the

@@ -144,80 +144,23 @@ absl::Status BodyReader::State::ReadSystemText(JsonValue& value, std::string_vie
   return absl::OkStatus();
 }
 
+// The prompt's byte stream is role, then text, of each message.
 absl::Status BodyReader::State::ReadMessages(JsonValue& value, std::string_view field) {
-  JsonArray messages;
-  if (value.get_array().get(messages)) return WrongType(field, "a list");
-  BeginPrompt();
-  bool any = false;
-  for (auto message_or : messages) {
-    JsonObject message;
-    if (auto error = message_or.get_object().get(message)) {
-      return error == simdjson::INCORRECT_TYPE ? WrongType(field, "a list of objects")
-                                               : Malformed(error);
-    }
-    if (absl::Status status = ReadMessage(message, field, 0); !status.ok()) return status;
-    any = true;
-  }
-  EndPrompt();
-  if (!any) pending_prompts.pop_back();
-  return absl::OkStatus();
-}
-
-// The prompt's byte stream is role, then text, of each message. A content that comes before its
-// role is read in a second pass.
-absl::Status BodyReader::State::ReadMessage(JsonObject& message, std::string_view field,
-                                            uint32_t pass) {
-  bool has_role = pass > 0, content_waits = false;
-  const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
-    if (index == 0) {
-      if (pass > 0) return Skip(value);
-      std::string_view role;
-      bool found;
-      if (absl::Status status = ReadStringIfAny(value, &role, &found); !status.ok()) return status;
-      if (!found) return WrongType(absl::StrCat(std::string(field), "[].role"), "a string");
-      has_role = true;
-      AppendText(role);
-      return absl::OkStatus();
-    }
-    if (has_role) return ReadContent(value, field);
-    content_waits = true;
-    return Skip(value);
-  };
-  if (absl::Status status = ReadObject(message, "messages[].", {"role", "content"}, on_field);
-      !status.ok()) {
-    return status;
-  }
-  if (pass == 0 && !has_role) AppendText({});
-  if (!content_waits) return absl::OkStatus();
-  bool empty;
-  if (auto error = message.reset().get(empty)) return Malformed(error);
-  return ReadMessage(message, field, 1);
+  return ReadMessageList(
+      value,
+      [&](std::string_view where, std::string_view expected) {
+        return WrongType(absl::StrCat(std::string(field), std::string(where)), expected);
+      },
+      [&](JsonValue& content) { return ReadContent(content, field); });
 }
 
 absl::Status BodyReader::State::ReadContent(JsonValue& value, std::string_view field) {
-  JsonType type;
-  if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
-  if (type == JsonType::null) return Skip(value);
-  if (type == JsonType::string) {
-    std::string_view content;
-    if (auto error = value.get_string().get(content)) return Malformed(error);
-    AppendText(content);
-    return absl::OkStatus();
-  }
-  const auto name = [&] { return absl::StrCat(std::string(field), "[].content"); };
-  if (type != JsonType::array) return WrongType(name(), "a string or a list");
-  JsonArray content;
-  if (auto error = value.get_array().get(content)) return Malformed(error);
-  for (auto part_or : content) {
-    if (absl::Status status = CheckParts(); !status.ok()) return status;
-    JsonObject part;
-    if (auto error = part_or.get_object().get(part)) {
-      return error == simdjson::INCORRECT_TYPE ? WrongType(name(), "a list of objects")
-                                               : Malformed(error);
-    }
-    if (absl::Status status = ReadContentPart(part, field); !status.ok()) return status;
-  }
-  return absl::OkStatus();
+  return ReadTextOrParts(
+      value,
+      [&](std::string_view expected) {
+        return WrongType(absl::StrCat(std::string(field), "[].content"), expected);
+      },
+      [&](JsonObject& part) { return ReadContentPart(part, field); });
 }
 
 // {"type": "text", "text"}, {"type": "image_url", "image_url": {"url"}}, {"type": "input_audio",

@@ -168,9 +168,91 @@ struct BodyReader::State {
   // Puts tools and system text before the first part, which is text, and hands the prompts out.
   void Finish(Request* request);
 
+  // ---- Messages. `refuse(where, expected)` makes the error of a wrong type, `where` being what
+  // stands behind the list's name ("", "[].role").
+
+  // One prompt of a list of messages.
+  template <class Refuse, class OnContent>
+  absl::Status ReadMessageList(JsonValue& value, Refuse refuse, OnContent on_content) {
+    JsonArray messages;
+    if (value.get_array().get(messages)) return refuse("", "a list");
+    BeginPrompt();
+    bool any = false;
+    for (auto message_or : messages) {
+      JsonObject message;
+      if (auto error = message_or.get_object().get(message)) {
+        return error == simdjson::INCORRECT_TYPE ? refuse("", "a list of objects")
+                                                 : Malformed(error);
+      }
+      if (absl::Status status = ReadMessage(message, refuse, on_content); !status.ok()) {
+        return status;
+      }
+      any = true;
+    }
+    EndPrompt();
+    if (!any) pending_prompts.pop_back();
+    return absl::OkStatus();
+  }
+  // Role, then content, whatever their order: a content that comes first is read in a second pass.
+  template <class Refuse, class OnContent>
+  absl::Status ReadMessage(JsonObject& message, Refuse refuse, OnContent on_content,
+                           uint32_t pass = 0) {
+    bool has_role = pass > 0, content_waits = false;
+    const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
+      if (index == 0) {
+        if (pass > 0) return Skip(value);
+        std::string_view role;
+        bool found;
+        if (absl::Status status = ReadStringIfAny(value, &role, &found); !status.ok()) {
+          return status;
+        }
+        if (!found) return refuse("[].role", "a string");
+        has_role = true;
+        AppendText(role);
+        return absl::OkStatus();
+      }
+      if (has_role) return on_content(value);
+      content_waits = true;
+      return Skip(value);
+    };
+    if (absl::Status status = ReadObject(message, "messages[].", {"role", "content"}, on_field);
+        !status.ok()) {
+      return status;
+    }
+    if (pass == 0 && !has_role) AppendText({});
+    if (!content_waits) return absl::OkStatus();
+    bool empty;
+    if (auto error = message.reset().get(empty)) return Malformed(error);
+    return ReadMessage(message, refuse, on_content, 1);
+  }
+  // Text, a list whose objects go to on_part, or null. `refuse(expected)` makes the errors.
+  template <class Refuse, class OnPart>
+  absl::Status ReadTextOrParts(JsonValue& value, Refuse refuse, OnPart on_part) {
+    JsonType type;
+    if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+    if (type == JsonType::null) return Skip(value);
+    if (type == JsonType::string) {
+      std::string_view content;
+      if (auto error = value.get_string().get(content)) return Malformed(error);
+      AppendText(content);
+      return absl::OkStatus();
+    }
+    if (type != JsonType::array) return refuse("a string or a list");
+    JsonArray parts_list;
+    if (auto error = value.get_array().get(parts_list)) return Malformed(error);
+    for (auto part_or : parts_list) {
+      if (absl::Status status = CheckParts(); !status.ok()) return status;
+      JsonObject part;
+      if (auto error = part_or.get_object().get(part)) {
+        return error == simdjson::INCORRECT_TYPE ? refuse("a list of objects") : Malformed(error);
+      }
+      if (absl::Status status = on_part(part); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
   // body_openai.cc
   absl::Status ReadMessages(JsonValue& value, std::string_view field);
-  absl::Status ReadMessage(JsonObject& message, std::string_view field, uint32_t pass);
   absl::Status ReadContent(JsonValue& value, std::string_view field);
   absl::Status ReadContentPart(JsonObject& part, std::string_view field);
   absl::Status ReadPrompts(JsonValue& value, std::string_view field);
@@ -180,7 +262,6 @@ struct BodyReader::State {
   absl::Status ReadTools(JsonValue& value);
   // body_messages.cc
   absl::Status ReadTurns(JsonValue& value);
-  absl::Status ReadTurn(JsonObject& turn, uint32_t pass);
   absl::Status ReadBlocks(JsonValue& value, std::string_view field, uint32_t depth);
   absl::Status ReadBlock(JsonObject& block, std::string_view field, uint32_t depth);
   absl::Status ReadSystemBlocks(JsonValue& value);
