@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "script.h"
 #include "weir/clock.h"
 #include "weir/io/grpc_server/grpc_server.h"
 #include "weir/io/grpc_server/health_service.h"
@@ -125,7 +126,7 @@ void AppendLiteral(std::string_view name, std::string_view value, std::string& o
 
 class Script {
  public:
-  explicit Script(std::string_view bytes) : left_(bytes) {
+  explicit Script(std::string_view bytes) : script_(bytes) {
     server_ = std::make_unique<GrpcServer>(*loop_, SmallLimits());
     Require(server_->Register("/f/F", handler_) == Code::kOk);
     Require(health_.Register(*server_) == Code::kOk);
@@ -133,7 +134,7 @@ class Script {
   }
 
   void Run() {
-    while (!left_.empty() && !client_.closed()) Step(Byte());
+    while (!script_.empty() && !client_.closed()) Step(script_.Byte());
     loop_->RunOnce(0);
     server_.reset();
     loop_->RunOnce(0);
@@ -145,18 +146,6 @@ class Script {
   }
 
  private:
-  uint8_t Byte() {
-    if (left_.empty()) return 0;
-    const auto byte = static_cast<uint8_t>(left_.front());
-    left_.remove_prefix(1);
-    return byte;
-  }
-  std::string_view Bytes() {
-    const size_t size = Byte();
-    const std::string_view taken = left_.substr(0, size);
-    left_.remove_prefix(taken.size());
-    return taken;
-  }
   void Deliver(std::string_view bytes) {
     client_.Deliver(bytes);
     client_.Notify(kReadable);
@@ -177,31 +166,30 @@ class Script {
     AppendLiteral("content-type", "application/grpc", block);
     if ((options & 4) != 0) AppendLiteral("grpc-encoding", "gzip", block);
     if ((options & 8) != 0) AppendLiteral("grpc-timeout", "50m", block);
-    if ((options & 16) != 0) AppendLiteral("x", Bytes(), block);
+    if ((options & 16) != 0) AppendLiteral("x", script_.Bytes(), block);
     Deliver(Frame(1, (options & 32) != 0 ? 5 : 4, stream_, block));
     stream_ += 2;
   }
 
   void Step(uint8_t op) {
     if ((op & 0x80) != 0) {
-      for (const size_t step = (op & 0x7f) + 1u; !left_.empty() && !client_.closed();) {
-        Deliver(left_.substr(0, step));
-        left_.remove_prefix(std::min(step, left_.size()));
+      for (const size_t step = (op & 0x7f) + 1u; !script_.empty() && !client_.closed();) {
+        Deliver(script_.Take(step));
       }
       return;
     }
     switch (op % 14) {
       case 0:
-        return Deliver(Bytes());
+        return Deliver(script_.Bytes());
       case 1: {
-        const uint8_t type = Byte(), flags = Byte(), stream = Byte();
-        return Deliver(Frame(type, flags, stream, Bytes()));
+        const uint8_t type = script_.Byte(), flags = script_.Byte(), stream = script_.Byte();
+        return Deliver(Frame(type, flags, stream, script_.Bytes()));
       }
       case 2:
-        return Open(Byte());
+        return Open(script_.Byte());
       case 3: {
-        const uint8_t stream = Byte(), flags = Byte();
-        const std::string_view message = Bytes();
+        const uint8_t stream = script_.Byte(), flags = script_.Byte();
+        const std::string_view message = script_.Bytes();
         std::string data(5, '\0');
         data[0] = static_cast<char>(flags >> 7);
         data[4] = static_cast<char>(message.size());
@@ -210,15 +198,15 @@ class Script {
       case 4:
         return End((op & 0x40) != 0);
       case 5:
-        return client_.AllowWrite(size_t{Byte()} * 16);
+        return client_.AllowWrite(size_t{script_.Byte()} * 16);
       case 6:
         return client_.Notify(kWritable);
       case 7:
-        clock_.Advance(int64_t{Byte()} * 50'000'000);
+        clock_.Advance(int64_t{script_.Byte()} * 50'000'000);
         loop_->RunOnce(0);
         return;
       case 8: {
-        const uint8_t which = Byte(), what = Byte();
+        const uint8_t which = script_.Byte(), what = script_.Byte();
         if (!handler_.calls.empty()) {
           handler_.Act(*handler_.calls[which % handler_.calls.size()], what);
         }
@@ -226,22 +214,22 @@ class Script {
         return;
       }
       case 9:
-        return server_->Drain(int64_t{Byte()} * 10'000'000 - 1);
+        return server_->Drain(int64_t{script_.Byte()} * 10'000'000 - 1);
       case 10:
         return Deliver(std::string(kPreface) + Frame(4, 0, 0, ""));
       case 11:
-        return Deliver(Frame(3, 0, Byte(), std::string_view("\0\0\0\10", 4)));
+        return Deliver(Frame(3, 0, script_.Byte(), std::string_view("\0\0\0\10", 4)));
       case 12:
-        return Deliver(Frame(8, 0, Byte(), std::string_view("\0\0\xff\xff", 4)));
+        return Deliver(Frame(8, 0, script_.Byte(), std::string_view("\0\0\xff\xff", 4)));
       case 13:
-        source_.status = Byte();
+        source_.status = script_.Byte();
         health_.Update();
         loop_->RunOnce(0);
         return;
     }
   }
 
-  std::string_view left_;
+  ScriptReader script_;
   // Made once: a loop costs more than a script.
   static inline ManualClock& clock_ = *new ManualClock(1'000'000'000);
   static inline EventLoop* const loop_ = EventLoop::Create(clock_).value().release();

@@ -4,7 +4,6 @@
 //
 // Script: an op byte, and for deliveries a length byte and that many bytes. An op with its high bit
 // set delivers all that is left of the script to the client, in steps of its low bits.
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -16,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "script.h"
 #include "weir/clock.h"
 #include "weir/io/http/head.h"
 #include "weir/io/loop/event_loop.h"
@@ -92,7 +92,7 @@ void RequireRequests(std::string_view bytes) {
 
 class Script {
  public:
-  explicit Script(std::string_view bytes) : left_(bytes) {
+  explicit Script(std::string_view bytes) : script_(bytes) {
     handler_.targets = {{.address = SocketAddress::Parse("10.0.0.1:1").value()},
                         {.address = SocketAddress::Parse("10.0.0.2:1").value()}};
     relay_ = std::make_unique<Relay>(*loop_, handler_, RelayOptions{.body_bytes_max = 1 << 16},
@@ -101,7 +101,7 @@ class Script {
   }
 
   void Run() {
-    while (!left_.empty() && !client_.closed()) Step(Byte());
+    while (!script_.empty() && !client_.closed()) Step(script_.Byte());
     loop_->RunOnce(0);
     for (const auto& upstream : dialer_.transports) RequireRequests(upstream->written());
     relay_.reset();
@@ -113,18 +113,6 @@ class Script {
   }
 
  private:
-  uint8_t Byte() {
-    if (left_.empty()) return 0;
-    const auto byte = static_cast<uint8_t>(left_.front());
-    left_.remove_prefix(1);
-    return byte;
-  }
-  std::string_view Bytes() {
-    const size_t size = Byte();
-    const std::string_view taken = left_.substr(0, size);
-    left_.remove_prefix(taken.size());
-    return taken;
-  }
   void Deliver(FakeTransport* to, std::string_view bytes) {
     if (to == nullptr) return;
     to->Deliver(bytes);
@@ -139,18 +127,17 @@ class Script {
   void Step(uint8_t op) {
     FakeTransport* upstream = dialer_.last();
     if ((op & 0x80) != 0) {
-      for (const size_t step = (op & 0x7f) + 1u; !left_.empty() && !client_.closed();) {
-        Deliver(&client_, left_.substr(0, step));
-        left_.remove_prefix(std::min(step, left_.size()));
+      for (const size_t step = (op & 0x7f) + 1u; !script_.empty() && !client_.closed();) {
+        Deliver(&client_, script_.Take(step));
         if (FakeTransport* last = dialer_.last()) last->Notify(kWritable);
       }
       return;
     }
     switch (op % 13) {
       case 0:
-        return Deliver(&client_, Bytes());
+        return Deliver(&client_, script_.Bytes());
       case 1:
-        return Deliver(upstream, Bytes());
+        return Deliver(upstream, script_.Bytes());
       case 2:
         return Deliver(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
       case 3:
@@ -161,14 +148,14 @@ class Script {
       case 5:
         return End(upstream, (op & 0x40) != 0);
       case 6:
-        return client_.AllowWrite(Byte());
+        return client_.AllowWrite(script_.Byte());
       case 7:
         return client_.Notify(kWritable);
       case 8:
-        if (upstream != nullptr) upstream->AllowWrite(Byte());
+        if (upstream != nullptr) upstream->AllowWrite(script_.Byte());
         return;
       case 9:
-        clock_.Advance(int64_t{Byte()} * 50'000'000);
+        clock_.Advance(int64_t{script_.Byte()} * 50'000'000);
         loop_->RunOnce(0);
         return;
       case 10:
@@ -182,7 +169,7 @@ class Script {
     }
   }
 
-  std::string_view left_;
+  ScriptReader script_;
   ManualClock clock_{1'000'000'000};
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(clock_).value();
   FakeTransport client_;
