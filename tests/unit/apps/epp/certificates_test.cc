@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "testing/temp_directory.h"
+
 namespace weir::epp {
 namespace {
 
@@ -18,9 +20,6 @@ constexpr int kTurnsMax = 4000;
 class CertificatesTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "weir_certs_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     for (const char* name : {"a", "b"}) {
       std::filesystem::create_directories(folder_ + "/" + name);
       const std::string command =
@@ -29,10 +28,6 @@ class CertificatesTest : public ::testing::Test {
           folder_ + "/" + name + "/tls.key -out " + folder_ + "/" + name + "/tls.crt 2>/dev/null";
       ASSERT_EQ(std::system(command.c_str()), 0);
     }
-  }
-  void TearDown() override {
-    certificates_.reset();
-    std::filesystem::remove_all(folder_);
   }
   void Open(bool reload) {
     auto opened = Certificates::Open(
@@ -67,7 +62,8 @@ class CertificatesTest : public ::testing::Test {
     return false;
   }
 
-  std::string folder_;
+  const TempDirectory temporary_;
+  const std::string folder_ = temporary_.path().string();
   const std::unique_ptr<io::EventLoop> loop_ = io::EventLoop::Create().value();
   std::string log_;
   std::unique_ptr<Certificates> certificates_;

@@ -2,10 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <fstream>
 #include <future>
+
+#include "testing/http_exchange.h"
 
 namespace weir::epp {
 namespace {
@@ -15,18 +16,6 @@ using ::testing::StartsWith;
 
 constexpr int64_t kTurnNs = 5'000'000;
 constexpr int kTurnsMax = 4000;  // 20 s: a test that waits longer has failed
-
-std::string Exchange(const io::SocketAddress& address, const std::string& request) {
-  const io::UniqueFd socket(::socket(AF_INET, SOCK_STREAM, 0));
-  if (::connect(socket.get(), address.raw(), address.raw_size()) != 0) return "cannot connect";
-  if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "cannot send";
-  std::string answer;
-  char bytes[4096];
-  for (ssize_t count; (count = ::recv(socket.get(), bytes, sizeof bytes, 0)) > 0;) {
-    answer.append(bytes, static_cast<size_t>(count));
-  }
-  return answer;
-}
 
 // A picker on free ports of loopback whose only endpoint nobody listens on.
 EppOptions Local() {

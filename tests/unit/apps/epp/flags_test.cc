@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_replace.h"
+#include "testing/temp_directory.h"
 
 namespace weir::epp {
 namespace {
@@ -51,23 +52,19 @@ nlohmann::json Shown(const Flags& flags) {
 class FlagsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "weir_flags_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     std::filesystem::create_directories(folder_ + "/full");
     std::filesystem::create_directories(folder_ + "/empty");
     for (const char* name : {"tls.crt", "tls.key", "ca.crt"}) {
       std::ofstream(folder_ + "/full/" + name) << "some bytes";
     }
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::string Filled(const std::string& text) const {
     return absl::StrReplaceAll(text,
                                {{"$FULL", folder_ + "/full"}, {"$EMPTY", folder_ + "/empty"}});
   }
 
-  std::string folder_;
+  const TempDirectory temporary_;
+  const std::string folder_ = temporary_.path().string();
 };
 
 TEST_F(FlagsTest, GoldenCases) {

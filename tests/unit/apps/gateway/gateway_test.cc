@@ -2,13 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <deque>
 #include <filesystem>
 #include <future>
 
+#include "testing/http_exchange.h"
 #include "weir/io/decision_log/reader.h"
 #include "weir/io/decision_log/replayer.h"
 
@@ -68,20 +68,6 @@ std::string Get(const std::string& path) {
   return "GET " + path + " HTTP/1.1\r\nHost: client\r\nConnection: close\r\n\r\n";
 }
 
-// Sends a request and reads to the end of the connection. Blocks.
-std::string Exchange(const std::string& address_text, const std::string& request) {
-  const auto address = io::SocketAddress::Parse(address_text).value();
-  io::UniqueFd socket(::socket(AF_INET, SOCK_STREAM, 0));
-  if (::connect(socket.get(), address.raw(), address.raw_size()) != 0) return "cannot connect";
-  if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "cannot send";
-  std::string answer;
-  char bytes[4096];
-  for (ssize_t count; (count = ::recv(socket.get(), bytes, sizeof bytes, 0)) > 0;) {
-    answer.append(bytes, static_cast<size_t>(count));
-  }
-  return answer;
-}
-
 class GatewayTest : public ::testing::Test {
  protected:
   void Start(const std::vector<std::string>& endpoints, GatewayOptions options = {}) {
@@ -101,7 +87,8 @@ class GatewayTest : public ::testing::Test {
     EXPECT_TRUE(done());
   }
   std::future<std::string> Send(const std::string& request) {
-    return std::async(std::launch::async, Exchange, gateway_->address(), request);
+    return std::async(std::launch::async, ::weir::Exchange,
+                      io::SocketAddress::Parse(gateway_->address()).value(), request);
   }
   static bool Ready(const std::future<std::string>& answer) {
     return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;

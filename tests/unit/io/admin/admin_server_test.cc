@@ -2,9 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <future>
+
+#include "testing/http_exchange.h"
 
 namespace weir::io {
 namespace {
@@ -14,18 +15,6 @@ using ::testing::StartsWith;
 
 constexpr int64_t kTurnNs = 5'000'000;
 constexpr int kTurnsMax = 4000;
-
-std::string Exchange(const SocketAddress& address, const std::string& request) {
-  const UniqueFd socket(::socket(AF_INET, SOCK_STREAM, 0));
-  if (::connect(socket.get(), address.raw(), address.raw_size()) != 0) return "cannot connect";
-  if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "cannot send";
-  std::string answer;
-  char bytes[4096];
-  for (ssize_t count; (count = ::recv(socket.get(), bytes, sizeof bytes, 0)) > 0;) {
-    answer.append(bytes, static_cast<size_t>(count));
-  }
-  return answer;
-}
 
 class AdminServerTest : public ::testing::Test {
  protected:

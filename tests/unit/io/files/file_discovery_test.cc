@@ -7,11 +7,11 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "testing/temp_directory.h"
 
 namespace weir::io {
 namespace {
@@ -48,25 +48,8 @@ std::string Endpoints(const std::vector<std::string>& names) {
   return text;
 }
 
-void Write(const fs::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-}
-
 class FileDiscoveryTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::path(testing::TempDir()) / "weir_files_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-    path_ = directory_ / "endpoints.yaml";
-    loop_ = EventLoop::Create().value();
-  }
-  void TearDown() override {
-    discovery_.reset();
-    fs::remove_all(directory_);
-  }
-
   void Start(bool watch = true, int64_t recheck_ns = 3600'000'000'000) {
     auto discovery = FileDiscovery::Create(*loop_,
                                            {.path = path_.string(),
@@ -90,15 +73,16 @@ class FileDiscoveryTest : public testing::Test {
     return done();
   }
 
-  fs::path directory_;
-  fs::path path_;
-  std::unique_ptr<EventLoop> loop_;
+  const TempDirectory temporary_;
+  const fs::path& directory_ = temporary_.path();
+  fs::path path_ = directory_ / "endpoints.yaml";
+  const std::unique_ptr<EventLoop> loop_ = EventLoop::Create().value();
   RecordingSink sink_;
   std::unique_ptr<FileDiscovery> discovery_;
 };
 
 TEST_F(FileDiscoveryTest, FirstLoadKeepsGoodEntries) {
-  Write(path_, Endpoints({"a", "b"}) + "- {name: c, address: h, port: 0}\n");
+  WriteFile(path_, Endpoints({"a", "b"}) + "- {name: c, address: h, port: 0}\n");
   Start(false);
   EXPECT_EQ(discovery_->current().endpoints.size(), 2u);
   EXPECT_THAT(discovery_->current().problems,
@@ -110,14 +94,14 @@ TEST_F(FileDiscoveryTest, FirstLoadKeepsGoodEntries) {
 
 TEST_F(FileDiscoveryTest, OnlyAFileWithoutUsableEntryFailsTheStart) {
   EXPECT_EQ(StartError(), path_.string() + ": No such file or directory");
-  Write(path_, "endpoints: [{name: a}]");
+  WriteFile(path_, "endpoints: [{name: a}]");
   EXPECT_THAT(StartError(), HasSubstr("no usable endpoint among 1 entries\n"));
-  Write(path_, "endpoints: {");
+  WriteFile(path_, "endpoints: {");
   EXPECT_THAT(StartError(), HasSubstr("not YAML or JSON"));
 }
 
 TEST_F(FileDiscoveryTest, AnEmptyListIsAStart) {
-  Write(path_, "endpoints: []");
+  WriteFile(path_, "endpoints: []");
   Start(false);
   EXPECT_THAT(discovery_->current().endpoints, ElementsAre());
   EXPECT_THAT(discovery_->current().problems, ElementsAre());
@@ -132,17 +116,17 @@ TEST_F(FileDiscoveryTest, APipeOrDirectoryIsRefusedWithoutBlocking) {
 }
 
 TEST_F(FileDiscoveryTest, SeesWritesInPlace) {
-  Write(path_, Endpoints({"a"}));
+  WriteFile(path_, Endpoints({"a"}));
   Start();
-  Write(path_, Endpoints({"a", "b"}));
+  WriteFile(path_, Endpoints({"a", "b"}));
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 1; }));
   EXPECT_THAT(sink_.names, ElementsAre("a", "b"));
 }
 
 TEST_F(FileDiscoveryTest, SeesAtomicRename) {
-  Write(path_, Endpoints({"a"}));
+  WriteFile(path_, Endpoints({"a"}));
   Start();
-  Write(directory_ / "new", Endpoints({"b"}));
+  WriteFile(directory_ / "new", Endpoints({"b"}));
   fs::rename(directory_ / "new", path_);
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 1; }));
   EXPECT_THAT(sink_.names, ElementsAre("b"));
@@ -152,8 +136,8 @@ TEST_F(FileDiscoveryTest, SeesAtomicRename) {
 TEST_F(FileDiscoveryTest, SeesTheLinkSwapOfAConfigMap) {
   fs::create_directory(directory_ / "..one");
   fs::create_directory(directory_ / "..two");
-  Write(directory_ / "..one" / "endpoints.yaml", Endpoints({"a"}));
-  Write(directory_ / "..two" / "endpoints.yaml", Endpoints({"b"}));
+  WriteFile(directory_ / "..one" / "endpoints.yaml", Endpoints({"a"}));
+  WriteFile(directory_ / "..two" / "endpoints.yaml", Endpoints({"b"}));
   fs::create_directory_symlink("..one", directory_ / "..data");
   fs::create_symlink("..data/endpoints.yaml", path_);
   Start();
@@ -164,53 +148,53 @@ TEST_F(FileDiscoveryTest, SeesTheLinkSwapOfAConfigMap) {
 }
 
 TEST_F(FileDiscoveryTest, KeepsEndpointsWhileTheFileIsUnusable) {
-  Write(path_, Endpoints({"a"}));
+  WriteFile(path_, Endpoints({"a"}));
   Start();
   fs::remove(path_);
   ASSERT_TRUE(RunUntil([&] { return sink_.reasons.size() == 1; }));
   EXPECT_EQ(sink_.reasons[0],
             path_.string() + ": No such file or directory; the 1 endpoints of before stay in use");
-  Write(path_, "endpoints: {");
+  WriteFile(path_, "endpoints: {");
   ASSERT_TRUE(RunUntil([&] { return sink_.reasons.size() == 2; }));
   EXPECT_THAT(sink_.reasons[1], HasSubstr("not YAML or JSON"));
-  Write(path_, "endpoints: [{name: x}]");
+  WriteFile(path_, "endpoints: [{name: x}]");
   ASSERT_TRUE(RunUntil([&] { return sink_.reasons.size() == 3; }));
   EXPECT_THAT(sink_.reasons[2], HasSubstr("no usable endpoint among 1 entries, first "));
   EXPECT_EQ(discovery_->current().endpoints.size(), 1u);
   EXPECT_EQ(discovery_->unusable_count(), 3u);
 
   // The old bytes come back: nothing changed, so nothing is reported; then a new version counts.
-  Write(path_, Endpoints({"a"}));
+  WriteFile(path_, Endpoints({"a"}));
   discovery_->Reload();
   EXPECT_EQ(sink_.loads, 0);
-  Write(path_, Endpoints({"c"}));
+  WriteFile(path_, Endpoints({"c"}));
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 1; }));
   EXPECT_THAT(sink_.names, ElementsAre("c"));
 }
 
 TEST_F(FileDiscoveryTest, AnEmptyListOnReloadEmptiesThePool) {
-  Write(path_, Endpoints({"a"}));
+  WriteFile(path_, Endpoints({"a"}));
   Start();
-  Write(path_, "endpoints: []\n");
+  WriteFile(path_, "endpoints: []\n");
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 1; }));
   EXPECT_THAT(sink_.names, IsEmpty());
 }
 
 TEST_F(FileDiscoveryTest, ABadEntryOnReloadLeavesTheOthers) {
-  Write(path_, Endpoints({"a", "b"}));
+  WriteFile(path_, Endpoints({"a", "b"}));
   Start();
-  Write(path_, Endpoints({"a"}) + "- {name: b, address: h, port: none}\n");
+  WriteFile(path_, Endpoints({"a"}) + "- {name: b, address: h, port: none}\n");
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 1; }));
   EXPECT_THAT(sink_.names, ElementsAre("a"));
   EXPECT_EQ(sink_.last_problems.size(), 1u);
 }
 
 TEST_F(FileDiscoveryTest, ChangesOfOtherFilesAndCommentsAreNoChange) {
-  Write(path_, Endpoints({"a"}));
+  WriteFile(path_, Endpoints({"a"}));
   Start();
-  Write(directory_ / "other", "x");
+  WriteFile(directory_ / "other", "x");
   discovery_->Reload();
-  Write(path_, "# note\n" + Endpoints({"a"}));
+  WriteFile(path_, "# note\n" + Endpoints({"a"}));
   discovery_->Reload();
   EXPECT_EQ(sink_.loads, 0);
   EXPECT_EQ(discovery_->reload_count(), 0u);
@@ -221,14 +205,14 @@ TEST_F(FileDiscoveryTest, RecheckFindsAReplacedDirectory) {
   const fs::path inner = directory_ / "inner";
   fs::create_directory(inner);
   path_ = inner / "endpoints.yaml";
-  Write(path_, Endpoints({"a"}));
+  WriteFile(path_, Endpoints({"a"}));
   Start(true, 20'000'000);
   fs::rename(inner, directory_ / "old");
   fs::create_directory(inner);
-  Write(path_, Endpoints({"b"}));
+  WriteFile(path_, Endpoints({"b"}));
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 1; }));
   EXPECT_THAT(sink_.names, ElementsAre("b"));
-  Write(path_, Endpoints({"c"}));
+  WriteFile(path_, Endpoints({"c"}));
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 2; }));
   EXPECT_THAT(sink_.names, ElementsAre("c"));
 }

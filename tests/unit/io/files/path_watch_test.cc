@@ -3,7 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
+
+#include "testing/temp_directory.h"
 
 namespace weir::io {
 namespace {
@@ -16,15 +17,6 @@ constexpr int64_t kHourNs = 3600'000'000'000;
 
 class PathWatchTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::path(testing::TempDir()) / "weir_watch_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override {
-    watch_.reset();
-    fs::remove_all(directory_);
-  }
   void Start(int64_t recheck_ns = kHourNs) {
     auto watch = PathWatch::Create(
         *loop_,
@@ -34,7 +26,7 @@ class PathWatchTest : public testing::Test {
     watch_ = *std::move(watch);
   }
   void Write(const std::string& name, const std::string& text) {
-    std::ofstream(directory_ / name) << text;
+    WriteFile(directory_ / name, text);
   }
   void WaitForChange() {
     const int before = changes_;
@@ -42,7 +34,8 @@ class PathWatchTest : public testing::Test {
     EXPECT_GT(changes_, before);
   }
 
-  fs::path directory_;
+  const TempDirectory temporary_;
+  const fs::path& directory_ = temporary_.path();
   const std::unique_ptr<EventLoop> loop_ = EventLoop::Create().value();
   std::unique_ptr<PathWatch> watch_;
   int changes_ = 0;

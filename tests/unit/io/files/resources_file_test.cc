@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "testing/temp_directory.h"
 
 namespace weir::io {
 namespace {
@@ -38,25 +38,8 @@ std::string Objective(std::string_view name, std::string_view priority) {
                       "}\nspec: {priority: ", std::string(priority), ", poolRef: {name: p}}\n");
 }
 
-void Write(const fs::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-}
-
 class ResourcesFileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::path(testing::TempDir()) / "weir_resources_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-    path_ = directory_ / "resources.yaml";
-    loop_ = EventLoop::Create().value();
-  }
-  void TearDown() override {
-    file_.reset();
-    fs::remove_all(directory_);
-  }
-
   absl::Status Start(const std::string& pool_name = "") {
     auto file = ResourcesFile::Create(
         *loop_,
@@ -74,15 +57,16 @@ class ResourcesFileTest : public testing::Test {
     return done();
   }
 
-  fs::path directory_;
-  fs::path path_;
-  std::unique_ptr<EventLoop> loop_;
+  const TempDirectory temporary_;
+  const fs::path& directory_ = temporary_.path();
+  fs::path path_ = directory_ / "resources.yaml";
+  const std::unique_ptr<EventLoop> loop_ = EventLoop::Create().value();
   RecordingSink sink_;
   std::unique_ptr<ResourcesFile> file_;
 };
 
 TEST_F(ResourcesFileTest, FirstLoadKeepsGoodEntries) {
-  Write(path_, Objective("a", "1") + Objective("b", "high"));
+  WriteFile(path_, Objective("a", "1") + Objective("b", "high"));
   ASSERT_TRUE(Start().ok());
   EXPECT_EQ(file_->current().resources.objectives.size(), 1u);
   EXPECT_THAT(file_->current().problems, testing::ElementsAre(HasSubstr(":10: spec.priority")));
@@ -91,32 +75,32 @@ TEST_F(ResourcesFileTest, FirstLoadKeepsGoodEntries) {
 
 TEST_F(ResourcesFileTest, StartsOnlyWithAFileThatCanBeUsed) {
   EXPECT_EQ(Start().code(), absl::StatusCode::kNotFound);
-  Write(path_, Objective("a", "high"));
+  WriteFile(path_, Objective("a", "high"));
   EXPECT_THAT(std::string(Start().message()), HasSubstr("spec.priority: \"high\""));
-  Write(path_, "a: [");
+  WriteFile(path_, "a: [");
   EXPECT_EQ(Start().code(), absl::StatusCode::kInvalidArgument);
-  Write(path_, std::string(kConfigBytesMax + 10, ' '));
+  WriteFile(path_, std::string(kConfigBytesMax + 10, ' '));
   EXPECT_THAT(std::string(Start().message()), HasSubstr("expected at most 1048576"));
-  Write(path_, "");
+  WriteFile(path_, "");
   EXPECT_TRUE(Start().ok()) << "no objectives is a choice";
 }
 
 TEST_F(ResourcesFileTest, FollowsChangesAndKeepsWhatWorked) {
-  Write(path_, Objective("a", "1"));
+  WriteFile(path_, Objective("a", "1"));
   ASSERT_TRUE(Start().ok());
-  Write(directory_ / "next", Objective("a", "2") + Objective("b", "3"));
+  WriteFile(directory_ / "next", Objective("a", "2") + Objective("b", "3"));
   fs::rename(directory_ / "next", path_);
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 1; }));
   EXPECT_EQ(sink_.last.objectives.size(), 2u);
   EXPECT_THAT(sink_.last_problems, IsEmpty());
 
-  Write(path_, "a: [");
+  WriteFile(path_, "a: [");
   ASSERT_TRUE(RunUntil([&] { return sink_.reasons.size() == 1; }));
   EXPECT_THAT(sink_.reasons[0],
               HasSubstr("; the 2 objectives and 0 model rewrites of before stay in use"));
   EXPECT_EQ(file_->current().resources.objectives.size(), 2u);
 
-  Write(path_, "");
+  WriteFile(path_, "");
   ASSERT_TRUE(RunUntil([&] { return sink_.loads == 2; }));
   EXPECT_THAT(sink_.last.objectives, IsEmpty());
   EXPECT_EQ(file_->reload_count(), 2u);
@@ -124,7 +108,7 @@ TEST_F(ResourcesFileTest, FollowsChangesAndKeepsWhatWorked) {
 }
 
 TEST_F(ResourcesFileTest, TakesItsOwnPoolOnly) {
-  Write(path_, Objective("a", "1"));
+  WriteFile(path_, Objective("a", "1"));
   ASSERT_TRUE(Start("other").ok());
   EXPECT_THAT(file_->current().resources.objectives, IsEmpty());
 }

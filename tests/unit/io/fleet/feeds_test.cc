@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "testing/temp_directory.h"
 #include "weir/io/fleet/fleet.h"
 #include "weir/io/http/server.h"
 #include "weir/resources.h"
@@ -45,19 +45,8 @@ class PageServer final : private HttpHandler {
 
 class FeedsTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::path(::testing::TempDir()) / "weir_feeds_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-    loop_ = EventLoop::Create().value();
-  }
-  void TearDown() override {
-    fleet_.reset();
-    fs::remove_all(directory_);
-  }
-
   void Write(const std::string& name, const std::string& text) {
-    std::ofstream(directory_ / "new", std::ios::binary) << text;
+    WriteFile(directory_ / "new", text);
     fs::rename(directory_ / "new", directory_ / name);
   }
   std::string Path(const std::string& name) const { return (directory_ / name).string(); }
@@ -81,8 +70,9 @@ class FeedsTest : public ::testing::Test {
     return done();
   }
 
-  fs::path directory_;
-  std::unique_ptr<EventLoop> loop_;
+  const TempDirectory temporary_;
+  const fs::path& directory_ = temporary_.path();
+  const std::unique_ptr<EventLoop> loop_ = EventLoop::Create().value();
   Router router_ = Router::Default().value();
   std::string log_;
   std::unique_ptr<Fleet> fleet_;
