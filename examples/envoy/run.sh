@@ -25,39 +25,12 @@ else
   cmake --build --preset release --target weir-epp weir-sim weir-load
 fi
 
-pids=()
-stop() {
-  # Newest first: Envoy, then the picker, then the servers.
-  local i
-  for ((i = ${#pids[@]} - 1; i >= 0; --i)); do
-    kill "${pids[i]}" 2>/dev/null || true
-    wait "${pids[i]}" 2>/dev/null || true
-  done
-  pids=()
-}
-trap stop EXIT
-
-# Waits until a command succeeds, for at most 30 s.
-await() {
-  for _ in $(seq 300); do
-    "$@" 2>/dev/null && return
-    sleep 0.1
-  done
-  echo "gave up waiting for: $*" >&2
-  tail -n 20 "$out"/*.log >&2
-  exit 1
-}
-answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+source examples/servers.sh
 ready() { [[ $(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$1$2") == 200 ]]; }
 
-# Eight ports in a row that nobody uses: servers, weir-epp's three, Envoy's two.
-base=0
-while [[ $base -eq 0 ]]; do
-  base=$((20000 + RANDOM % 10000))
-  for i in {0..7}; do
-    if answers $((base + i)); then base=0; break; fi
-  done
-done
+# Servers, weir-epp's three, Envoy's two.
+find_free_ports 8
+base=$port
 grpc=$((base + 3)) health=$((base + 4)) metrics=$((base + 5)) clients=$((base + 6)) admin=$((base + 7))
 
 # The files of this folder, with these ports.

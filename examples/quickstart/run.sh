@@ -19,35 +19,9 @@ echo "building weir-gateway, weir-sim and weir-load (preset release)"
 cmake --preset release >"$out/configure.log" || { cat "$out/configure.log"; exit 1; }
 cmake --build --preset release --target weir-gateway weir-sim weir-load
 
-pids=()
-stop() {
-  [[ ${#pids[@]} -eq 0 ]] && return
-  kill "${pids[@]}" 2>/dev/null || true
-  wait "${pids[@]}" 2>/dev/null || true
-  pids=()
-}
-trap stop EXIT
-
-# Waits until a command succeeds, for at most 30 s.
-await() {
-  for _ in $(seq 300); do
-    "$@" 2>/dev/null && return
-    sleep 0.1
-  done
-  echo "gave up waiting for: $*" >&2
-  tail -n 20 "$out"/*.log >&2
-  exit 1
-}
-answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-# Both policies meet servers of the same names: ports in a row that nobody uses.
-port=0
-while [[ $port -eq 0 ]]; do
-  port=$((20000 + RANDOM % 10000))
-  for ((i = 0; i < servers; ++i)); do
-    if answers $((port + i)); then port=0; break; fi
-  done
-done
+source examples/servers.sh
+# Both policies meet servers of the same names.
+find_free_ports $servers
 
 # Runs the workload through a gateway with the given pipeline, before fresh servers.
 measure() {
@@ -72,7 +46,7 @@ measure() {
     --conversations $conversations --groups 40 --system-tokens 2000 --turns 4 \
     --input-tokens uniform:60:180 --output-tokens uniform:20:40 --ignore-eos \
     --concurrency 32 --seed 7 >"${result%.json}.txt"
-  stop
+  stop_servers
 }
 
 measure "round robin" $here/round_robin.yaml "$out/round_robin.json"
