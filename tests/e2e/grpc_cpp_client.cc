@@ -1,11 +1,14 @@
 // gRPC C++ as a client of grpc_echo_server: raw messages, so that no generated code is needed.
-// Usage: grpc_cpp_client ADDRESS. Prints what went wrong and exits with 1, or "ok".
+// Usage: grpc_cpp_client ADDRESS [CERTIFICATE.pem: TLS]. Prints what went wrong and exits with 1,
+// or "ok".
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -165,11 +168,18 @@ void Health(grpc::GenericStub& stub) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc < 2) return 2;
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(8 * kMebibyte);
-  grpc::GenericStub stub(
-      grpc::CreateCustomChannel(argv[1], grpc::InsecureChannelCredentials(), arguments));
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (argc > 2) {
+    std::ifstream file(argv[2]);
+    grpc::SslCredentialsOptions tls;
+    tls.pem_root_certs.assign(std::istreambuf_iterator<char>(file), {});
+    credentials = grpc::SslCredentials(tls);
+    arguments.SetSslTargetNameOverride("localhost");
+  }
+  grpc::GenericStub stub(grpc::CreateCustomChannel(argv[1], credentials, arguments));
   Echo(stub, GRPC_COMPRESS_NONE);
   Echo(stub, GRPC_COMPRESS_GZIP);
   Interleaved(stub);
