@@ -18,17 +18,18 @@ constexpr uint32_t kEventsPerQuestion = 1024;  // between two calls of keep_goin
 class Loop final : public ClusterObserver {
  public:
   Loop(const FleetOptions& options, const Workload& workload, const Router& router,
-       ManualClock& clock)
+       ManualClock& clock, const FleetHooks& hooks)
       : options_(options),
         workload_(workload),
         router_(router),
         clock_(clock),
+        hooks_(hooks),
         clock_start_ns_(clock.now_ns()),
         flights_(workload.size()),
         cached_groups_(options.cluster.engine_count) {}
 
   absl::Status Start();
-  absl::Status Run(const std::function<bool()>& keep_going);
+  absl::Status Run();
   FleetRun TakeRun();
 
   void OnToken(uint32_t /*engine*/, const TokenReport& token) override {
@@ -51,6 +52,7 @@ class Loop final : public ClusterObserver {
   const Workload& workload_;
   const Router& router_;
   ManualClock& clock_;
+  const FleetHooks& hooks_;
   const int64_t clock_start_ns_;
   std::unique_ptr<Cluster> cluster_;
   std::vector<EndpointId> endpoints_;
@@ -91,9 +93,9 @@ absl::Status Loop::Start() {
   return absl::OkStatus();
 }
 
-absl::Status Loop::Run(const std::function<bool()>& keep_going) {
+absl::Status Loop::Run() {
   for (uint64_t event = 0; unfinished_ > 0; ++event) {
-    if (keep_going && event % kEventsPerQuestion == 0 && !keep_going()) {
+    if (hooks_.keep_going && event % kEventsPerQuestion == 0 && !hooks_.keep_going()) {
       return absl::CancelledError("the run was interrupted");
     }
     int64_t next_ns = cluster_->NextEventTime();
@@ -149,17 +151,27 @@ absl::StatusOr<uint32_t> Loop::Place(uint32_t index) {
 
   absl::StatusOr<Decision> decision = router_.Decide(request);
   if (!decision.ok()) return decision.status();
+  const auto server = server_of_slot_.find(decision->primary().id.slot);
+  if (server == server_of_slot_.end() ||
+      endpoints_[server->second] != decision->primary().id) {  // a plugin changed the pool
+    return absl::InternalError(
+        absl::StrCat("endpoint ", std::string(decision->primary().name), ": not of this fleet"));
+  }
   record.outcome = Outcome::kRejected;
-  record.server = server_of_slot_.at(decision->primary().id.slot);
+  record.server = server->second;
   flights_[index] = router_.Begin(*decision);
   decision->ReleaseRequest();
-  router_.Record(*std::move(decision));
 
   const std::span<const uint32_t> answer = workload_.answer(index);
   const absl::Status submitted = cluster_->Submit(
       record.server, {.id = index,
                       .prompt_tokens = {prompt.tokens.begin(), prompt.tokens.end()},
                       .output_tokens = {answer.begin(), answer.end()}});
+  if (hooks_.on_decision) {
+    hooks_.on_decision(index, *std::move(decision));
+  } else {
+    router_.Record(*std::move(decision));
+  }
   if (!submitted.ok()) {
     flights_[index].Finish({}, weir::End::kFailed);
     return submitted;
@@ -239,7 +251,7 @@ void Loop::KeepSample(const LoadSample& sample) {
 
 absl::StatusOr<FleetRun> RunFleet(const FleetOptions& options, const Workload& workload,
                                   const Router& router, ManualClock& clock,
-                                  const std::function<bool()>& keep_going) {
+                                  const FleetHooks& hooks) {
   if (workload.size() == 0) {
     return absl::InvalidArgumentError("workload: no requests, expected one or more");
   }
@@ -253,9 +265,9 @@ absl::StatusOr<FleetRun> RunFleet(const FleetOptions& options, const Workload& w
     return absl::InvalidArgumentError(absl::StrCat("engine_count times groups: ", cells,
                                                    ", expected at most ", kCacheMapCellsMax));
   }
-  Loop loop(options, workload, router, clock);
+  Loop loop(options, workload, router, clock, hooks);
   if (absl::Status status = loop.Start(); !status.ok()) return status;
-  if (absl::Status status = loop.Run(keep_going); !status.ok()) return status;
+  if (absl::Status status = loop.Run(); !status.ok()) return status;
   return loop.TakeRun();
 }
 

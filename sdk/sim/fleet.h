@@ -63,17 +63,24 @@ struct FleetRun {
   int64_t end_ns = 0;         // when the last request ended
 };
 
+// What a caller may do during a run; each may stay empty.
+struct FleetHooks {
+  std::function<bool()> keep_going;  // asked every 1,024 events; false ends the run
+  // Takes each decision once its request was sent. Empty: Router::Record takes them, and
+  // RecentDecisions() shows the last.
+  std::function<void(uint32_t request, Decision decision)> on_decision;
+};
+
 // Lets the requests arrive, decides each with `router` (Decide, Begin, FirstToken, Finish), runs it
 // on the chosen engine and feeds the engines' samples to the router's pool. Equal arguments and an
 // equally new router give equal runs, bit by bit. The router's pool afterwards holds the fleet's
-// servers and nothing else; what it recorded is in RecentDecisions(), with the request's index as
-// id. Requests carry their session and group as headers x-session-id and x-group.
+// servers and nothing else. A request's id is its index; it carries its session and group as
+// headers x-session-id and x-group.
 // `clock` is the router's clock and is moved on; no other thread may use router or clock.
-// `keep_going`, if set, is asked every 1,024 events.
 // Errors: kInvalidArgument (an option out of range, named in the text; an empty workload),
-// kCancelled (keep_going said no); those of EndpointPool::Replace(). [control]
+// kCancelled (keep_going said no); those of EndpointPool::Upsert(). [control]
 absl::StatusOr<FleetRun> RunFleet(const FleetOptions& options, const Workload& workload,
                                   const Router& router, ManualClock& clock,
-                                  const std::function<bool()>& keep_going = nullptr);
+                                  const FleetHooks& hooks = {});
 
 }  // namespace weir::sim

@@ -153,6 +153,20 @@ TEST(Fleet, TheRouterSeesTheFleetsLoadAndCountsEveryFlight) {
   EXPECT_TRUE(std::ranges::is_sorted(run.samples, {}, &LoadSample::time_ns));
 }
 
+TEST(Fleet, DecisionsGoToWhoAsksForThem) {
+  const Workload workload = Chats(5);
+  Host host(kPrefix);
+  std::vector<std::string> ids;
+  const auto keep = [&](uint32_t request, Decision decision) {
+    EXPECT_EQ(decision.explanation().request_id, std::to_string(request));
+    ids.push_back(std::to_string(request));
+  };
+  const auto run = RunFleet(Servers(2), workload, host.router, host.clock, {.on_decision = keep});
+  ASSERT_TRUE(run.ok());
+  EXPECT_EQ(std::set<std::string>(ids.begin(), ids.end()).size(), workload.size());
+  EXPECT_TRUE(host.router.RecentDecisions().empty());
+}
+
 // What an earlier run taught the router must not count for new servers with empty caches.
 TEST(Fleet, ARouterThatRanBeforeMeetsNewServers) {
   const Workload workload = Chats();
@@ -225,8 +239,8 @@ TEST(Fleet, RefusesWhatItCannotRunAndStopsWhenAsked) {
   EXPECT_EQ(code(Servers(256), grouped), absl::StatusCode::kOk);
 
   uint32_t questions = 0;
-  const auto stopped =
-      RunFleet(Servers(2), workload, host.router, host.clock, [&] { return ++questions < 2; });
+  const auto stopped = RunFleet(Servers(2), workload, host.router, host.clock,
+                                {.keep_going = [&] { return ++questions < 2; }});
   EXPECT_EQ(stopped.status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(questions, 2u);
   EXPECT_EQ(host.router.stats().flights_begun, host.router.stats().flights_ended);
