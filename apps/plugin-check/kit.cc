@@ -313,7 +313,7 @@ absl::StatusOr<KitInstance> KitInstance::Create(const weir_plugin& plugin, const
     return absl::InvalidArgumentError("parameters: expected a JSON object");
   }
   params.text = text;
-  params.raw = {sizeof(weir_params), 0, host.table(), Str("under-test"), Str(params.text)};
+  params.raw = {sizeof(weir_params), 0, host.table(), Str("under-test"), Str(params.text), &plugin};
   void* self = nullptr;
   const weir_code code = plugin.create(&params.raw, &self);
   if (code == WEIR_OK && params.error.empty() && plugin.params_schema.size == 0) {

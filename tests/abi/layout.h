@@ -1,4 +1,4 @@
-/* layout.h: the frozen layout of ABI 1.1. A line that fails here means that an old plugin would
+/* layout.h: the frozen layout of ABI 1.2. A line that fails here means that an old plugin would
  * read the wrong bytes: append at the end of a struct instead, and add a line. 64-bit targets. */
 #pragma once
 
@@ -14,7 +14,7 @@
 
 WEIR_ASSERT(WEIR_ABI_MAJOR == 1);
 /* A new minor adds lines below and changes this number. */
-WEIR_ASSERT(WEIR_ABI_MINOR == 1);
+WEIR_ASSERT(WEIR_ABI_MINOR == 2);
 
 /* Frozen: never another size. */
 WEIR_SIZE(weir_code, 4);
@@ -115,6 +115,7 @@ WEIR_AT(weir_params, struct_size, 0);
 WEIR_AT(weir_params, host, 8);
 WEIR_AT(weir_params, instance_name, 16);
 WEIR_AT(weir_params, json, 32);
+WEIR_AT(weir_params, plugin, 48); /* since 1.2 */
 
 WEIR_ASSERT(sizeof(weir_filter) >= 16);
 WEIR_AT(weir_filter, struct_size, 0);

@@ -9,6 +9,8 @@
 
 #include "weir/clock.h"
 
+struct weir_module;
+
 namespace weir {
 
 class DecisionRecorder;
@@ -29,8 +31,10 @@ struct RouterOptions {
   int64_t sample_age_ns_max = 0;            // older samples count as never read; 0: no limit
   bool allow_experimental_plugins = false;  // plugins of stability alpha
   std::vector<std::string> plugin_files;    // shared objects, absolute or relative paths
-  uint64_t seed = 0;                        // 0: drawn from the clock at creation
-  const Clock* clock = nullptr;             // borrowed; null: SystemClock()
+  // Tables of plugin types in this process (weir/plugin/abi.h); what they point to lives forever.
+  std::vector<const weir_module*> plugin_modules;
+  uint64_t seed = 0;             // 0: drawn from the clock at creation
+  const Clock* clock = nullptr;  // borrowed; null: SystemClock()
   // Receives warnings of configuration and plugins; null: dropped. Called at [control] time and on
   // a plugin's first failure of a kind. Must be thread-safe.
   std::function<void(LogLevel, std::string_view)> log;

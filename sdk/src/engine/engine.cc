@@ -64,6 +64,11 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::string_view text,
   for (const std::string& file : options.plugin_files) {
     if (absl::Status status = registry.LoadFile(file); !status.ok()) return status;
   }
+  for (const weir_module* module : options.plugin_modules) {
+    if (absl::Status status = registry.AddModule(module, "this process"); !status.ok()) {
+      return status;
+    }
+  }
   absl::StatusOr<PipelineSpec> spec = LoadPipelineSpec(text, name, registry, options);
   if (!spec.ok()) return spec.status();
 

@@ -42,7 +42,7 @@ absl::StatusOr<std::unique_ptr<PluginInstance>> PluginInstance::Create(
   std::unique_ptr<PluginInstance> instance(new PluginInstance(plugin, name));
   const std::string json =
       parameters.kind == ConfigNode::Kind::kMap ? parameters.ToJson() : std::string("{}");
-  ParamReader reader(parameters, json, instance->name_, host);
+  ParamReader reader(parameters, json, instance->name_, host, plugin);
   for (uint64_t i = 0; i < plugin.attribute_count; ++i) {
     // Names a producer; the host reads it.
     const weir_str parameter = plugin.attributes[i]->producer_parameter;

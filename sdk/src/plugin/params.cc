@@ -134,8 +134,9 @@ weir_host ParamHost() {
 }
 
 ParamReader::ParamReader(const ConfigNode& parameters, const std::string& json,
-                         const std::string& name, const weir_host& host)
-    : weir_params{sizeof(weir_params), 0, &host, Str(name), Str(json)}, parameters_(parameters) {}
+                         const std::string& name, const weir_host& host, const weir_plugin& plugin)
+    : weir_params{sizeof(weir_params), 0, &host, Str(name), Str(json), &plugin},
+      parameters_(parameters) {}
 
 const ConfigNode* ParamReader::Read(weir_str path) {
   const ConfigNode* node = parameters_.FindPath(View(path));

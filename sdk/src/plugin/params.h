@@ -17,7 +17,7 @@ class ParamReader : private weir_params {
  public:
   // All borrowed for the life of this object. `parameters` is a map or null.
   ParamReader(const ConfigNode& parameters, const std::string& json, const std::string& name,
-              const weir_host& host);
+              const weir_host& host, const weir_plugin& plugin);
   ParamReader(const ParamReader&) = delete;
   ParamReader& operator=(const ParamReader&) = delete;
 

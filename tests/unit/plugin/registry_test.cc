@@ -136,10 +136,10 @@ TEST(PluginRegistryTest, AddsAGoodModule) {
 TEST(PluginRegistryTest, VersionsAreRefusedWithBothNumbers) {
   EXPECT_EQ(
       Error([](Tables* t) { t->module.abi_major = 2, t->module.abi_minor = 1; }),
-      "libacme.so: built for plugin ABI 2.1, this weir speaks 1.1; rebuild it against weir 1.x or "
+      "libacme.so: built for plugin ABI 2.1, this weir speaks 1.2; rebuild it against weir 1.x or "
       "use weir 2.x");
   EXPECT_EQ(Error([](Tables* t) { t->module.abi_minor = 7, t->module.abi_minor_min = 5; }),
-            "libacme.so: needs plugin ABI 1.5 or later, this weir speaks 1.1; rebuild it for 1.1 "
+            "libacme.so: needs plugin ABI 1.5 or later, this weir speaks 1.2; rebuild it for 1.2 "
             "or use a "
             "newer weir");
   // Another major is told by its numbers even if its structs have another shape.
@@ -148,7 +148,7 @@ TEST(PluginRegistryTest, VersionsAreRefusedWithBothNumbers) {
                 t->module.struct_size = offsetof(weir_module, name);
                 t->module.plugins = nullptr;
               }),
-              HasSubstr("built for plugin ABI 3.1"));
+              HasSubstr("built for plugin ABI 3.2"));
   Tables newer;
   newer.module.abi_minor = 7;
   newer.module.struct_size += 64;
@@ -268,7 +268,7 @@ TEST(LoadFileTest, SaysWhyALibraryDoesNotLoad) {
   EXPECT_EQ(
       registry.LoadFile(WEIR_TEST_PLUGIN_OTHER_ABI).message(),
       std::string(WEIR_TEST_PLUGIN_OTHER_ABI) +
-          ": built for plugin ABI 2.1, this weir speaks 1.1; rebuild it against weir 1.x or use "
+          ": built for plugin ABI 2.1, this weir speaks 1.2; rebuild it against weir 1.x or use "
           "weir 2.x");
   EXPECT_EQ(registry.LoadFile(WEIR_TEST_PLUGIN_NO_SYMBOL).message(),
             std::string(WEIR_TEST_PLUGIN_NO_SYMBOL) +

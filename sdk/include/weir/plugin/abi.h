@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define WEIR_ABI_MAJOR 1u
-#define WEIR_ABI_MINOR 1u
+#define WEIR_ABI_MINOR 2u
 
 /* True if the struct that p points to is new enough to have the member: its writer knew it,
  * and so did the compiler that built this line. */
@@ -187,6 +187,7 @@ typedef struct weir_attribute {
 typedef struct weir_host weir_host;
 typedef struct weir_call weir_call;
 typedef struct weir_params weir_params;
+typedef struct weir_plugin weir_plugin;
 
 enum { WEIR_LOG_DEBUG = 0, WEIR_LOG_INFO = 1, WEIR_LOG_WARNING = 2, WEIR_LOG_ERROR = 3 };
 
@@ -214,6 +215,8 @@ struct weir_params {
   const weir_host* host;
   weir_str instance_name;
   weir_str json; /* the whole object, "{}" if the configuration has none */
+  /* Since 1.2. The type whose create is called, so that types made at run time may share one. */
+  const weir_plugin* plugin;
 };
 
 /* ---- Interfaces -------------------------------------------------------------------------- */
@@ -356,7 +359,7 @@ enum {
 };
 
 /* One plugin type. All pointers live forever. */
-typedef struct weir_plugin {
+struct weir_plugin {
   uint32_t struct_size;
   uint32_t stability;     /* WEIR_STABILITY_...; alpha needs allow_experimental_plugins */
   weir_str type;          /* as in the configuration, e.g. "queue-scorer" */
@@ -373,7 +376,7 @@ typedef struct weir_plugin {
   /* No call on self is running or follows. [control] */
   void (*destroy)(void* self);
   uint64_t load_columns; /* WEIR_LOAD_... */
-} weir_plugin;
+};
 
 typedef struct weir_module {
   uint32_t struct_size;
