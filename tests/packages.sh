@@ -8,7 +8,7 @@ set -euo pipefail
 build=(build-essential cmake ninja-build ccache mold pkg-config ca-certificates
   libboost1.81-dev libboost-filesystem1.81-dev libabsl-dev libsimdjson-dev libyaml-cpp-dev
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev
-  libxxhash-dev libnghttp2-dev zlib1g-dev)
+  libxxhash-dev libnghttp2-dev zlib1g-dev python3-dev pybind11-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev libgrpc++-dev golang-go golang-google-grpc-dev
   clang-format git curl openssl nginx chromium python3 python3-venv)
 python=(python3 python3-venv ca-certificates)

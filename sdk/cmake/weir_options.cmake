@@ -1,5 +1,6 @@
 # Build options. The presets set them; a user who embeds weir with add_subdirectory gets the library only.
 option(WEIR_BUILD_APPS "Build the programs under apps/" ${PROJECT_IS_TOP_LEVEL})
+option(WEIR_BUILD_PYTHON "Build the Python package, if python3-dev and pybind11-dev are there" ${PROJECT_IS_TOP_LEVEL})
 option(WEIR_BUILD_TESTS "Build the tests" OFF)
 option(WEIR_BUILD_BENCH "Build the benchmarks under tests/bench" OFF)
 option(WEIR_BUILD_FUZZ "Build the libFuzzer targets under tests/fuzz (clang only)" OFF)

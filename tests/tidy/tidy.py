@@ -294,7 +294,7 @@ def formatted(root):
     if shutil.which("clang-format") is None:
         print("skipped: clang-format is not installed")
         sys.exit(77)
-    paths = [str(path) for path in files(root, "sdk", "plugins", "apps", "examples", "tests",
+    paths = [str(path) for path in files(root, "sdk", "plugins", "bindings", "apps", "examples", "tests",
                                          suffixes={".h", ".cc", ".c"})]
     result = subprocess.run(["clang-format", "--dry-run", "-Werror", "--style=file", *paths],
                             capture_output=True, text=True, check=False)

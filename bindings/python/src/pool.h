@@ -1,0 +1,28 @@
+// pool.h: the pool of a router as Python sees it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "native.h"
+
+namespace weir::python {
+
+class PoolView {
+ public:
+  explicit PoolView(std::shared_ptr<const Gate> gate) : gate_(std::move(gate)) {}
+
+  // Raises ClosedError and ForkedError, as everything here does.
+  EndpointPool& pool() const;
+  EndpointId Upsert(const std::string& name, const py::kwargs& fields);
+  void Update(const std::string& name, const py::kwargs& fields);
+  void Replace(const py::iterable& rows);
+  EndpointId Invalidate(const std::string& name, const std::string& space);
+  uint32_t InFlight(const std::string& name, const std::string& space) const;
+  py::list Rows() const;
+
+ private:
+  std::shared_ptr<const Gate> gate_;
+};
+
+}  // namespace weir::python

@@ -1,0 +1,255 @@
+#include "router.h"
+
+#include <pybind11/stl.h>
+
+#include <chrono>
+
+#include "clock.h"
+#include "request.h"
+#include "weir/io/metrics/engine_metrics.h"
+
+namespace weir::python {
+namespace {
+
+// How often a batch looks for Ctrl-C.
+constexpr std::chrono::milliseconds kSignalCheckPeriod{50};
+
+UnscrapedPolicy PolicyOf(const std::string& name) {
+  if (name == "worst") return UnscrapedPolicy::kWorst;
+  if (name == "idle") return UnscrapedPolicy::kIdle;
+  throw py::value_error("unscraped: '" + name + "', expected 'worst' or 'idle'");
+}
+
+// Gives the line to logging.getLogger("weir"), from whichever thread. Never raises.
+void LogLine(LogLevel level, std::string_view line) {
+  static constexpr int kLevels[] = {10, 20, 30, 40};
+  const PyGILState_STATE gil = PyGILState_Ensure();
+  {
+    const py::error_scope outer;
+    try {
+      py::module_::import("logging").attr("getLogger")("weir").attr("log")(
+          kLevels[static_cast<uint32_t>(level)], "%s", Text(line));
+    } catch (py::error_already_set& error) {
+      error.discard_as_unraisable("weir: logging");
+    }
+  }
+  PyGILState_Release(gil);
+}
+
+RouterOptions OptionsOf(const Settings& settings, const Clock* clock) {
+  if (!(settings.sample_age_s_max >= 0 && settings.sample_age_s_max < 9e9)) {
+    throw py::value_error("sample_age_s_max: " + std::to_string(settings.sample_age_s_max) +
+                          ", expected >= 0");
+  }
+  if (settings.decisions_kept > kDecisionsKeptMax) {
+    throw py::value_error("decisions_kept: " + std::to_string(settings.decisions_kept) +
+                          ", expected 0.." + std::to_string(kDecisionsKeptMax));
+  }
+  RouterOptions options;
+  options.count_unscraped_requests = settings.count_unscraped_requests;
+  options.unscraped = PolicyOf(settings.unscraped);
+  options.sample_age_ns_max = static_cast<int64_t>(settings.sample_age_s_max * 1e9);
+  options.allow_experimental_plugins = settings.allow_experimental_plugins;
+  options.plugin_files = settings.plugins;
+  options.seed = settings.seed;
+  options.clock = clock;
+  options.log = LogLine;
+  options.decisions_kept = 0;  // kept as Python objects, see RouterView::kept_
+  return options;
+}
+
+// What is wrong with a configuration is a ConfigError, whatever its code.
+[[noreturn]] void RaiseConfig(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kNotFound) throw StatusError(status);
+  Raise("ConfigError", std::string(status.message()));
+}
+
+py::object ToPython(const std::shared_ptr<Home>& home, weir::Decision decision,
+                    std::optional<std::string> forwarded) {
+  return py::cast(std::make_unique<DecisionView>(home, std::move(decision), std::move(forwarded)));
+}
+
+// What one request of a batch came to.
+struct Outcome {
+  absl::StatusOr<weir::Decision> decision = absl::CancelledError("interrupted");
+  std::optional<std::string> forwarded;
+};
+
+// Decides without the GIL, except to look for signals. Throws what they raise.
+void DecideAll(const weir::Router& router, std::deque<RequestFields>& requests,
+               BorrowedIntake& intake, std::vector<Outcome>& outcomes) {
+  using SteadyClock = std::chrono::steady_clock;
+  const py::gil_scoped_release release;
+  SteadyClock::time_point last_check = SteadyClock::now();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    outcomes[i].decision = requests[i].Decide(router, intake, &outcomes[i].forwarded);
+    if (const auto now = SteadyClock::now(); now - last_check >= kSignalCheckPeriod) {
+      last_check = now;
+      const py::gil_scoped_acquire acquire;
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    }
+  }
+}
+
+}  // namespace
+
+RouterView::RouterView(std::optional<std::string_view> text, const std::string& name,
+                       const Settings& settings)
+    : kept_max_(settings.decisions_kept) {
+  ChosenClock clock = ChooseClock(settings.clock);
+  const RouterOptions options = OptionsOf(settings, clock.time);
+  auto router =
+      text ? weir::Router::FromText(*text, name, options) : weir::Router::Default(options);
+  if (!router.ok()) RaiseConfig(router.status());
+  gate_ = std::make_shared<Gate>(MakeHome({.clock = std::move(clock.owned),
+                                           .clock_owner = std::move(clock.keep),
+                                           .router = *std::move(router),
+                                           .time = clock.time}));
+}
+
+void RouterView::Keep(const py::object& decision) {
+  if (kept_max_ == 0) return;
+  kept_.push_back(decision);
+  if (kept_.size() > kept_max_) {
+    const py::object oldest = std::move(kept_.front());  // may die here and run Python code
+    kept_.pop_front();
+  }
+}
+
+py::object RouterView::Decide(const py::dict& fields) {
+  const std::shared_ptr<Home> home = gate_->home();
+  RequestFields request;
+  request.Read(fields.ptr());
+  BorrowedIntake intake(*home);
+  std::optional<std::string> forwarded;
+  absl::StatusOr<weir::Decision> decision = request.Decide(home->router, intake, &forwarded);
+  if (!decision.ok()) throw StatusError(decision.status());
+  py::object result = ToPython(home, *std::move(decision), std::move(forwarded));
+  Keep(result);
+  return result;
+}
+
+py::list RouterView::DecideBatch(const py::list& requests) {
+  const std::shared_ptr<Home> home = gate_->home();
+  std::deque<RequestFields> fields;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const py::object one = requests[i];
+    if (!PyDict_Check(one.ptr())) {
+      RaiseType("requests[" + std::to_string(i) + "]", one, "a dict of decide()'s arguments");
+    }
+    // Values that others drop from the dict meanwhile stay alive in the fields.
+    fields.emplace_back().Read(one.attr("copy")().ptr());
+  }
+  std::vector<Outcome> outcomes(fields.size());
+  BorrowedIntake intake(*home);
+  DecideAll(home->router, fields, intake, outcomes);
+  py::list results;
+  for (Outcome& outcome : outcomes) {
+    if (!outcome.decision.ok()) {
+      results.append(ErrorOf(outcome.decision.status()));
+      continue;
+    }
+    results.append(ToPython(home, *std::move(outcome.decision), std::move(outcome.forwarded)));
+    Keep(results[results.size() - 1]);
+  }
+  return results;
+}
+
+FlightView RouterView::Begin(const DecisionView& decision, uint32_t target) const {
+  const std::shared_ptr<Home>& home = gate_->home();
+  if (decision.home() != home) {
+    throw StatusError(absl::InvalidArgumentError(
+        "decision: of another router, or read from a pickle; begin() needs one of this router"));
+  }
+  if (target >= decision.target_count()) {
+    throw py::index_error("target: " + std::to_string(target) + ", the decision has " +
+                          std::to_string(decision.target_count()));
+  }
+  weir::Flight flight = home->router.Begin(decision.decision(), target);
+  if (!flight) {
+    throw StatusError(absl::ResourceExhaustedError("more than " + std::to_string(kFlightsMax) +
+                                                   " requests in flight"));
+  }
+  return {home, std::move(flight)};
+}
+
+py::list RouterView::RecentDecisions() const {
+  gate_->home();
+  py::list decisions;
+  for (auto one = kept_.rbegin(); one != kept_.rend(); ++one) decisions.append(*one);
+  return decisions;
+}
+
+py::dict RouterView::Stats() const {
+  const RouterStats stats = gate_->home()->router.stats();
+  py::list plugins;
+  for (const RouterStats::Plugin& plugin : stats.plugins) {
+    py::dict one;
+    one["name"] = plugin.name;
+    one["type"] = plugin.type;
+    one["failures"] = plugin.failures;
+    one["invalid_results"] = plugin.invalid_results;
+    one["counters"] = plugin.counters;
+    plugins.append(one);
+  }
+  py::dict fields;
+  fields["decisions"] = stats.decisions;
+  fields["decisions_no_endpoint"] = stats.decisions_no_endpoint;
+  fields["decisions_all_dropped"] = stats.decisions_all_dropped;
+  fields["flights_begun"] = stats.flights_begun;
+  fields["flights_ended"] = stats.flights_ended;
+  fields["flights_refused"] = stats.flights_refused;
+  fields["memory_bytes"] = stats.memory_bytes;
+  fields["plugins"] = plugins;
+  return fields;
+}
+
+std::string RouterView::Metrics() const {
+  const std::shared_ptr<Home>& home = gate_->home();
+  io::MetricsText text;
+  io::WriteEngineMetrics(home->router.stats(), text);
+  io::WritePoolMetrics(*home->router.pool().snapshot(), home->time->now_ns(), {}, text);
+  io::WriteRewriteMetrics(home->router.resources().table()->RewriteCounts(), text);
+  return text.Take();
+}
+
+PoolView RouterView::pool() const {
+  gate_->home();
+  return PoolView(gate_);
+}
+
+void RouterView::Close() {
+  std::deque<py::object> kept;
+  kept.swap(kept_);
+  gate_->Close();
+}
+
+void AddRouter(py::module_& module) {
+  py::class_<RouterView>(module, "Router", py::module_local(), py::dynamic_attr())
+      .def(py::init([](std::optional<std::string_view> text, const std::string& name, uint64_t seed,
+                       std::vector<std::string> plugins, bool experimental, uint32_t kept,
+                       py::object clock, std::string unscraped, bool count_unscraped,
+                       double sample_age_s_max) {
+             return std::make_unique<RouterView>(
+                 text, name,
+                 Settings{seed, std::move(plugins), experimental, kept, std::move(clock),
+                          std::move(unscraped), count_unscraped, sample_age_s_max});
+           }),
+           py::arg("text"), py::arg("name") = "config", py::kw_only(), py::arg("seed") = 0,
+           py::arg("plugins") = py::tuple(), py::arg("allow_experimental_plugins") = false,
+           py::arg("decisions_kept") = 64, py::arg("clock") = py::none(),
+           py::arg("unscraped") = "worst", py::arg("count_unscraped_requests") = true,
+           py::arg("sample_age_s_max") = 0.0)
+      .def("decide", [](RouterView& self, const py::kwargs& fields) { return self.Decide(fields); })
+      .def("decide_batch", &RouterView::DecideBatch, py::arg("requests"))
+      .def("begin", &RouterView::Begin, py::arg("decision"), py::arg("target") = 0)
+      .def("recent_decisions", &RouterView::RecentDecisions)
+      .def("stats", &RouterView::Stats)
+      .def("metrics", &RouterView::Metrics)
+      .def("describe", &RouterView::Describe)
+      .def_property_readonly("pool", &RouterView::pool)
+      .def_property_readonly("closed", &RouterView::closed)
+      .def("close", &RouterView::Close);
+}
+
+}  // namespace weir::python

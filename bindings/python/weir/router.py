@@ -1,0 +1,98 @@
+"""The engine: give it endpoints and requests, get decisions."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NoReturn
+
+from . import _native
+from .errors import NotFoundError
+
+
+class Router(_native.Router):
+    """Chooses a model server for each request.
+
+    Make one with `from_file`, `from_text`, `from_config` or `default`. All take the same options, by keyword:
+
+    - `seed`: of its random draws; 0 draws one from the clock.
+    - `plugins`: paths of shared objects with plugins, see docs/write-a-plugin.md.
+    - `allow_experimental_plugins`: also those of stability alpha.
+    - `decisions_kept`: for `recent_decisions()`, 0..1024.
+    - `clock`: a callable that returns seconds, or a `ManualClock`; None is the machine's monotonic clock.
+    - `unscraped`: how endpoints without metrics look, "worst" (as the worst of the others) or "idle" (as all zero).
+    - `count_unscraped_requests`: add to the load what was sent since the last metrics.
+    - `sample_age_s_max`: older metrics count as never read; 0 is no limit.
+
+    A pipeline that cannot run raises `ConfigError`, one line per problem.
+
+    All methods may be called from several threads. `decide` keeps the GIL, because it takes microseconds and giving it
+    up costs more when other threads want it; `decide_batch` releases it.
+    """
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Router:
+        """Loads an EndpointPickerConfig file (YAML or JSON)."""
+        file = pathlib.Path(path)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{file}: {error.strerror}") from error
+        return cls(text, str(path), **options)
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "config", **options: Any) -> Router:
+        """Loads a pipeline from text; `name` stands for the file in errors."""
+        return cls(text, name, **options)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **options: Any) -> Router:
+        """Loads a pipeline from a dict of the same shape as the file.
+
+        `apiVersion` and `kind` may be left out.
+
+        >>> import weir
+        >>> router = weir.Router.from_config({
+        ...     "plugins": [{"type": "queue-scorer"}, {"type": "max-score-picker"}],
+        ...     "schedulingProfiles": [{"name": "default", "plugins": [{"pluginRef": "queue-scorer", "weight": 1}]}],
+        ... })
+        >>> "queue-scorer" in router.describe()
+        True
+        """
+        whole = {"apiVersion": "llm-d.ai/v1alpha1", "kind": "EndpointPickerConfig"} | dict(config)
+        return cls(json.dumps(whole), "config", **options)
+
+    @classmethod
+    def default(cls, **options: Any) -> Router:
+        """The default pipeline: queue length 2, KV cache use 2, cached prefix 3, highest sum wins."""
+        return cls(None, **options)
+
+    async def admit(self, **request: Any) -> _native.Decision:
+        """Waits until the request may go, then decides; takes what `decide` takes.
+
+        This version has no queue in front of the engine: it never waits.
+        """
+        return self.decide(**request)
+
+    def __enter__(self) -> Router:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cannot pickle a weir.Router: it holds live state; pickle its configuration and make one there")
+
+    def __repr__(self) -> str:
+        return "<weir.Router, closed>" if self.closed else f"<weir.Router of {len(self.pool)} endpoints>"
+
+    def _repr_html_(self) -> str:
+        if self.closed:
+            return "<p>closed</p>"
+        return f"{self.pool._repr_html_()}<pre>{html.escape(self.describe())}</pre>"
