@@ -1,4 +1,4 @@
-# cmake --install: headers, static libraries, programs (weir_app) and the CMake package.
+# cmake --install: headers, libraries, programs (weir_app) and the CMake package.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -14,6 +14,9 @@ endforeach()
 # A set of its own for plugins, which need headers only and no package of a dependency.
 install(TARGETS weir_plugin_api EXPORT weirPluginTargets)
 install(EXPORT weirPluginTargets NAMESPACE weir:: DESTINATION "${weir_package_dir}")
+# Another for the C API, whose library holds its dependencies.
+install(TARGETS weir_c EXPORT weirCTargets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(EXPORT weirCTargets NAMESPACE weir:: DESTINATION "${weir_package_dir}")
 install(TARGETS weir weir_io weir_sim EXPORT weirTargets
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(EXPORT weirTargets NAMESPACE weir:: DESTINATION "${weir_package_dir}")

@@ -1,1 +1,2 @@
+#include "c_layout.h"
 #include "layout.h"
