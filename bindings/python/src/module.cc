@@ -41,6 +41,7 @@ PYBIND11_MODULE(_native, module) {
   AddPool(module);
   AddRouter(module);
   AddArrow(module);
+  AddSim(module);
   module.attr("version") = WEIR_VERSION;
   module.attr("abi_version") = py::make_tuple(WEIR_ABI_MAJOR, WEIR_ABI_MINOR);
   module.def("build_info", BuildInfo, "How this module was built.");

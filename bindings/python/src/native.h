@@ -118,5 +118,6 @@ void AddFlight(py::module_& module);
 void AddPool(py::module_& module);
 void AddRouter(py::module_& module);
 void AddArrow(py::module_& module);
+void AddSim(py::module_& module);
 
 }  // namespace weir::python

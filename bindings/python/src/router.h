@@ -41,6 +41,8 @@ class RouterView {
   std::string Metrics() const;
   std::string Describe() const { return gate_->home()->router.Describe(); }
   PoolView pool() const;
+  // Raises ClosedError and ForkedError.
+  const std::shared_ptr<Home>& home() const { return gate_->home(); }
   bool closed() const { return !gate_->open(); }
   void Close();
 
