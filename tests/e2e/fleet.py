@@ -30,16 +30,28 @@ def skip(why):
     sys.exit(SKIPPED)
 
 
-def use_packages():
-    """Goes on in the virtual environment of tests/python_packages.sh; skips where there is none."""
-    venv = ROOT / "build/venv"
-    wanted = (ROOT / "tests/e2e/requirements.txt").read_bytes()
+def use_packages(name="venv", requirements="requirements.txt"):
+    """Goes on in a virtual environment of tests/python_packages.sh; skips where there is none."""
+    venv = ROOT / "build" / name
+    wanted = (ROOT / "tests/e2e" / requirements).read_bytes()
     ready = venv / "ready.txt"
     if not ready.exists() or ready.read_bytes() != wanted:
-        skip("build/venv is not ready; tests/python_packages.sh makes it from the package index")
+        skip(f"build/{name} is not ready; tests/python_packages.sh makes it from the package index")
     if pathlib.Path(sys.prefix).resolve() != venv.resolve():
         python = str(venv / "bin/python")
         os.execv(python, [python, *sys.argv])
+
+
+def use_hosts():
+    """Goes on where Ray Serve, LiteLLM and FastAPI are, with weir for Python out of the build tree,
+    there for programs that are started, too. Skips without either."""
+    package = BIN.parent / "python"
+    if not list(package.glob("weir/_native*.so")):
+        skip("weir for Python is not built")
+    os.environ["PYTHONPATH"] = str(package)
+    if str(package) not in sys.path:
+        sys.path.insert(1, str(package))
+    use_packages("venv_hosts", "requirements_hosts.txt")
 
 
 def need_program(*names):

@@ -1,0 +1,483 @@
+"""weir.ray.WeirRequestRouter in a stand-in for Ray Serve's loop (ray_stub), without Ray."""
+
+import array
+import asyncio
+import importlib
+import json
+import pathlib
+import sys
+import types
+import unittest
+from unittest import mock
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "ray_stub"))
+
+import weir  # noqa: E402
+import weir._prompts  # noqa: E402
+import weir.ray  # noqa: E402
+from ray.serve import request_router as serve  # noqa: E402, the stand-in
+
+PROMPT = "You are a careful assistant. " * 100  # many blocks of the prefix index
+OTHER = "A text that begins otherwise. " * 100
+
+# The replica that reports the shortest queue first, so that a test knows the order.
+BY_LOAD = """apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: queue-scorer
+- type: max-score-picker
+  parameters:
+    maxNumOfEndpoints: %d
+schedulingProfiles:
+- name: default
+  plugins:
+  - pluginRef: queue-scorer
+    weight: 1
+  - pluginRef: max-score-picker
+"""
+
+
+def make(*replicas, use_replica_queue_len_cache=True, deployment=serve.DeploymentID("model"),
+         **options):
+    router = weir.ray.WeirRequestRouter(
+        deployment_id=deployment, handle_source=None, self_node_id="node-1",
+        prefer_local_node_routing=True, use_replica_queue_len_cache=use_replica_queue_len_cache)
+    options.setdefault("share", "router")
+    options.setdefault("seed", 7)
+    router.initialize_state(**json.loads(json.dumps(options)))
+    router.update_replicas(list(replicas))
+    return router
+
+
+def replicas(count, **fields):
+    return [serve.RunningReplica(f"r{i}", **fields) for i in range(count)]
+
+
+def choose(router, pending, candidates=None):
+    pool = list(router._replicas.values()) if candidates is None else candidates
+    return asyncio.run(router.choose_replicas(pool, pending))
+
+
+def send(router, pending):
+    return asyncio.run(router.send(pending))
+
+
+def loads(router):
+    return {row["name"].rpartition("#")[2]: row["in_flight"] for row in router.router.pool.rows()}
+
+
+class RankTest(unittest.TestCase):
+    def test_targets_are_ranks_of_one_and_the_others_the_last(self):
+        pool = replicas(4)
+        for replica, waiting in zip(pool, (0, 5, 1, 9)):
+            replica.routing_stats = {"num_waiting_reqs": waiting}
+        router = make(*pool, config_text=BY_LOAD % 2)
+        ranks = choose(router, serve.request(PROMPT))
+        self.assertEqual(ranks, [[pool[0]], [pool[2]], [pool[1], pool[3]]])
+
+    def test_equals_are_drawn_by_the_seed(self):
+        def first(seed):
+            pool = replicas(4)
+            for replica, waiting in zip(pool, (0, 5, 0, 9)):
+                replica.routing_stats = {"num_waiting_reqs": waiting}
+            router = make(*pool, config_text=BY_LOAD % 2, seed=seed)
+            ranks = choose(router, serve.request(PROMPT))
+            self.assertEqual({r.replica_id.unique_id for rank in ranks[:2] for r in rank},
+                             {"r0", "r2"})
+            self.assertEqual(ranks[2], [pool[1], pool[3]])
+            return ranks[0][0].replica_id.unique_id
+
+        self.assertEqual(first(7), first(7))
+        self.assertEqual({first(seed) for seed in range(1, 20)}, {"r0", "r2"})
+
+    def test_a_prompt_goes_where_its_start_went(self):
+        router = make(*replicas(4))
+        homes = {}
+        for turn in range(5):
+            for number in range(4):
+                pending = serve.request(f"{number} {PROMPT}" + "more " * turn)
+                replica = send(router, pending)
+                homes.setdefault(number, set()).add(replica)
+                router.done(pending, replica)
+        self.assertTrue(all(len(seen) == 1 for seen in homes.values()), homes)
+        self.assertEqual(router.fallbacks, 0)
+
+    def test_no_request_leaves_the_choice_to_queue_length(self):
+        pool = replicas(2)
+        self.assertEqual(choose(make(*pool), None), [pool])
+
+    def test_no_candidates(self):
+        pending = serve.request(PROMPT)
+        self.assertEqual(choose(make(), pending), [])
+        self.assertTrue(pending.routing_context.should_backoff)
+
+    def test_only_candidates_are_ranked(self):
+        pool = replicas(6)
+        ranks = choose(make(*pool), serve.request(PROMPT), pool[4:])
+        self.assertEqual({r for rank in ranks for r in rank}, set(pool[4:]))
+
+    def test_a_full_favourite_is_passed_over(self):
+        router = make(*replicas(3, max_ongoing_requests=1))
+        first = send(router, serve.request(PROMPT))
+        second = serve.request(PROMPT, request_id="second")
+        self.assertIsNot(send(router, second), first)
+        self.assertEqual(router.probes, 0)
+
+    def test_all_full_waits_with_backoff_until_one_has_room(self):
+        pool = replicas(2, max_ongoing_requests=1)
+        router = make(*pool)
+        running = [(p, send(router, p)) for p in (serve.request(PROMPT), serve.request(OTHER))]
+
+        def free_one():
+            if router.sleeps == 3:
+                router.done(*running.pop())
+
+        router.on_sleep = free_one
+        free = running[1][1]
+        self.assertIs(send(router, serve.request(PROMPT, request_id="late")), free)
+        self.assertEqual(router.sleeps, 3)
+
+    def test_an_adapter_goes_to_replicas_that_have_it(self):
+        pool = replicas(4, max_ongoing_requests=1)
+        pool[2].multiplexed_model_ids = {"lora-a"}
+        router = make(*pool)
+        self.assertIs(send(router, serve.request(PROMPT, adapter="lora-a")), pool[2])
+        self.assertIsNot(send(router, serve.request(PROMPT, adapter="lora-a")), pool[2])
+        self.assertEqual(router.router.pool.rows()[2]["active_adapters"], ["lora-a"])
+
+    def test_a_thousand_replicas(self):
+        pool = replicas(1000)
+        router = make(*pool)
+        ranks = choose(router, serve.request(PROMPT))
+        self.assertEqual([len(rank) for rank in ranks], [1, 1, 1, 997])
+
+
+class LifeTest(unittest.TestCase):
+    def test_requests_count_until_they_end(self):
+        pool = replicas(1)
+        router = make(*pool)
+        first, second = serve.request(PROMPT), serve.request(OTHER, request_id="s")
+        send(router, first)
+        send(router, second)
+        self.assertEqual(loads(router), {"r0": 2})
+        router.done(first, pool[0])
+        router.done(second, pool[0])
+        self.assertEqual(loads(router), {"r0": 0})
+        self.assertEqual(router.router.stats()["flights_ended"], 2)
+
+    def test_a_burst_sees_itself(self):
+        pool = replicas(4)
+        router = make(*pool)
+        for number in range(8):  # decided before any of them is routed
+            choose(router, pending := serve.request(f"{number} {PROMPT}", request_id=str(number)))
+            self.addCleanup(lambda _: None, pending)
+        self.assertEqual(set(loads(router).values()), {2})
+
+    def test_a_refused_request_moves_and_counts_once(self):
+        pool = replicas(2, max_ongoing_requests=1)
+        router = make(*pool)
+        home = send(router, serve.request(PROMPT))
+        away = pool[1 - pool.index(home)]
+        router.replica_queue_len_cache.lengths[home.replica_id] = 0  # stale: it is full
+        moved = serve.request(PROMPT, request_id="moved")
+        self.assertIs(send(router, moved), away)
+        self.assertEqual(set(loads(router).values()), {1})
+        router.done(moved, away)
+        self.assertEqual(loads(router)[away.replica_id.unique_id], 0)
+
+    def test_serve_may_take_another_replica(self):
+        pool = replicas(6)
+        router = make(*pool)
+        for taken in (1, 4):  # the second choice, and one of the last rank
+            prompt = f"{taken} {PROMPT}"
+            pending = serve.request(prompt, request_id=f"q{taken}")
+            ranks = [replica for rank in choose(router, pending) for replica in rank]
+            other = ranks[taken]
+            router.on_request_routed(pending, other.replica_id, serve.Result(pending))
+            self.assertEqual(loads(router)[other.replica_id.unique_id], 1)
+            self.assertEqual(sum(loads(router).values()), 1)
+            router.on_request_completed(other.replica_id, pending.metadata.internal_request_id)
+            self.assertEqual(sum(loads(router).values()), 0)
+            # And the prompt is known to lie there.
+            again = choose(router, serve.request(prompt, request_id="again"))
+            self.assertIs(again[0][0], other)
+
+    def test_a_request_that_is_given_up_stops_counting(self):
+        router = make(*replicas(2))
+        pending = serve.request(PROMPT)
+        choose(router, pending)
+        self.assertEqual(sum(loads(router).values()), 1)
+        del pending
+        self.assertEqual(sum(loads(router).values()), 0)
+
+    def test_calls_of_one_ingress_request_share_its_id(self):
+        pool = replicas(1)
+        router = make(*pool)
+        calls = [serve.request(PROMPT), serve.request(OTHER)]
+        for call in calls:
+            send(router, call)
+        router.done(calls[0], pool[0])
+        self.assertEqual(loads(router), {"r0": 1})
+        router.done(calls[1], pool[0])
+        self.assertEqual(loads(router), {"r0": 0})
+
+    def test_ray_without_the_hook_of_completion(self):
+        with mock.patch.object(serve.RequestRouter, "on_request_completed"):
+            del serve.RequestRouter.on_request_completed
+            pool = replicas(1)
+            router = make(*pool)
+            pending = serve.request(PROMPT)
+            send(router, pending)
+            self.assertEqual(loads(router), {"r0": 1})
+            router.done(pending, pool[0])
+            self.assertEqual(loads(router), {"r0": 0})
+
+    def test_without_the_protocol_of_refusal(self):
+        pool = replicas(2)
+        router = make(*pool, use_replica_queue_len_cache=False)
+        pending = serve.request(PROMPT)
+        replica = send(router, pending)
+        self.assertEqual(loads(router)[replica.replica_id.unique_id], 1)
+        router.done(pending, replica)
+        self.assertEqual(sum(loads(router).values()), 0)
+
+    def test_the_table_of_running_requests_is_bounded(self):
+        with mock.patch.object(weir.ray, "ROUTED_MAX", 3):
+            pool = replicas(1, max_ongoing_requests=10)
+            router = make(*pool)
+            for number in range(5):
+                send(router, serve.request(PROMPT, request_id=str(number)))
+            self.assertEqual(loads(router), {"r0": 3})
+
+
+class ReplicaTest(unittest.TestCase):
+    def test_replicas_come_and_go(self):
+        pool = replicas(3)
+        router = make(*pool[:2])
+        router.update_replicas(pool[1:])
+        self.assertEqual(set(loads(router)), {"r1", "r2"})
+        homes = {send(router, serve.request(f"{i} {PROMPT}", request_id=str(i))) for i in range(6)}
+        self.assertEqual(homes, set(pool[1:]))
+
+    def test_the_home_of_a_prompt_dies(self):
+        pool = replicas(3)
+        router = make(*pool)
+        pending = serve.request(PROMPT)
+        home = send(router, pending)
+        router.on_replica_actor_died(home.replica_id)
+        self.assertNotIn(home.replica_id.unique_id, loads(router))
+        router.on_replica_actor_died(home.replica_id)  # reported twice
+        self.assertIsNot(send(router, serve.request(PROMPT, request_id="next")), home)
+        router.done(pending, home)
+        self.assertEqual(router.fallbacks, 0)
+
+    def test_it_dies_between_decision_and_routing(self):
+        router = make(*replicas(2))
+        pending = serve.request(PROMPT)
+        home = choose(router, pending)[0][0]
+        router.on_replica_actor_died(home.replica_id)
+        self.assertIsNot(send(router, pending), home)
+        self.assertEqual(sum(loads(router).values()), 1)
+
+    def test_stats_become_columns(self):
+        pool = replicas(2)
+        pool[0].routing_stats = {"num_waiting_reqs": 3, "num_running_reqs": 7.0, "kv": 0.5,
+                                 "block_size": 32, "num_blocks": 100, "other": 1}
+        row, unknown = make(*pool).router.pool.rows()
+        self.assertEqual((row["waiting_requests"], row["running_requests"], row["kv_used_ratio"],
+                          row["kv_block_tokens"], row["kv_block_count"]), (3, 7, 0.5, 32, 100))
+        self.assertIsNone(unknown["sample_age_s"])
+
+    def test_stats_that_make_no_sense_stay_unknown(self):
+        pool = replicas(1)
+        pool[0].routing_stats = {"kv": 7, "num_waiting_reqs": -1, "num_running_reqs": "3",
+                                 "block_size": float("nan"), "num_blocks": True}
+        router = make(*pool)
+        self.assertIsNone(router.router.pool.rows()[0]["sample_age_s"])
+        self.assertEqual(router.fallbacks, 0)
+
+    def test_old_stats_are_not_applied_again(self):
+        pool = replicas(1)
+        pool[0].routing_stats = {"num_waiting_reqs": 3}
+        router = make(*pool)
+        send(router, serve.request(PROMPT))
+        router.update_replicas(pool)
+        row = choose_row(router)
+        self.assertEqual((row["waiting_requests"], row["sent_since_sample"]), (4, 1))
+        pool[0].routing_stats = {"num_waiting_reqs": 5}
+        router.update_replicas(pool)
+        row = choose_row(router)
+        self.assertEqual((row["waiting_requests"], row["sent_since_sample"]), (5, 0))
+
+    def test_keys_of_the_deployment(self):
+        pool = replicas(1)
+        pool[0].routing_stats = {"depth": 4}
+        router = make(*pool, stats_keys={"depth": "waiting_requests"})
+        self.assertEqual(router.router.pool.rows()[0]["waiting_requests"], 4)
+
+    def test_the_mixin_reports(self):
+        class Server(weir.ray.StatsMixin):
+            pass
+
+        server = Server()
+        self.assertEqual(server.record_routing_stats(), {})
+        server.report(kv=0.25, num_waiting_reqs=2)
+        server.report(kv=0.5)
+        self.assertEqual(server.record_routing_stats(), {"kv": 0.5, "num_waiting_reqs": 2})
+        with self.assertRaisesRegex(ValueError, "kv_usage: expected num_waiting_reqs, "):
+            server.report(kv_usage=0.5)
+
+
+def choose_row(router):
+    """How a decision sees the only replica."""
+    return router.router.decide(prompt="x").explain()[0]
+
+
+class SharingTest(unittest.TestCase):
+    def test_handles_of_a_process_share_what_they_know(self):
+        pool = replicas(4)
+        one, two = make(*pool, share="process"), make(*pool, share="process")
+        self.assertIs(one.router, two.router)
+        self.assertIs(weir.ray.routers()["default", "model"], one.router)
+        home = send(one, serve.request(PROMPT))
+        self.assertIs(send(two, serve.request(PROMPT, request_id="two")), home)
+        self.assertEqual(loads(two)[home.replica_id.unique_id], 2)
+
+    def test_other_deployments_and_configurations_share_nothing(self):
+        pool = replicas(1)
+        one = make(*pool, share="process")
+        for other in (make(*pool, share="process", deployment=serve.DeploymentID("other")),
+                      make(*pool, share="process", config_text=BY_LOAD % 1), make(*pool)):
+            self.assertIsNot(other.router, one.router)
+
+    def test_the_engine_goes_with_its_last_handle(self):
+        deployment = serve.DeploymentID("short-lived")
+        one = make(share="process", deployment=deployment)
+        self.assertIn(("default", "short-lived"), weir.ray.routers())
+        del one
+        self.assertNotIn(("default", "short-lived"), weir.ray.routers())
+
+    def test_a_handle_that_is_behind_ranks_only_its_own(self):
+        pool = replicas(3)
+        behind = make(*pool[:2], share="process")
+        ahead = make(*pool, share="process")
+        self.assertEqual(len(ahead.router.pool), 3)
+        for number in range(6):
+            ranks = choose(behind, serve.request(f"{number} {PROMPT}"))
+            self.assertEqual({r for rank in ranks for r in rank}, set(pool[:2]))
+
+
+class TroubleTest(unittest.TestCase):
+    def test_a_refused_configuration_routes_by_queue_length_and_says_so(self):
+        pool = replicas(2)
+        for options in ({"config_file": "/no/such/file.yaml"}, {"config_text": "plugins: 7"},
+                        {"config": {}, "config_text": ""}, {"share": "machine"},
+                        {"text_extractor": "weir.no_such_module:f"}):
+            with self.subTest(options), self.assertLogs("weir.ray", "ERROR") as logged:
+                router = make(*pool, **options)
+                self.assertEqual(choose(router, serve.request(PROMPT)), [pool])
+                router.on_replica_actor_died(pool[1].replica_id)
+            self.assertEqual(len(logged.output), 1)
+            self.assertEqual(router.fallbacks, 1)
+
+    def test_the_driver_hears_of_it_at_once(self):
+        with self.assertRaisesRegex(weir.ConfigError, "no-such-scorer"):
+            weir.ray.request_router_config(config_text=(BY_LOAD % 1).replace("queue-scorer",
+                                                                            "no-such-scorer"))
+        config = weir.ray.request_router_config(seed=3, stats_period_s=0.5)
+        self.assertEqual(config.request_router_kwargs, {"seed": 3})
+        self.assertEqual(config.request_router_class, "weir.ray.WeirRequestRouter")
+        self.assertEqual(config.request_routing_stats_period_s, 0.5)
+
+    def test_what_raises_is_counted_and_logged_once_a_minute(self):
+        pool = replicas(3)
+        router = make(*pool, text_extractor="ray_router_test:broken_extractor")
+        with self.assertLogs("weir.ray", "ERROR") as logged:
+            for _ in range(5):
+                pending = serve.request(PROMPT)
+                self.assertEqual(choose(router, pending), [pool])
+                self.assertTrue(pending.routing_context.should_backoff)
+        self.assertEqual(router.fallbacks, 5)
+        self.assertEqual(len(logged.output), 1)
+
+    @unittest.skipUnless(hasattr(weir, "scorer"), "no scorers in Python")
+    def test_a_scorer_that_raises_leaves_the_other_scorers(self):
+        @weir.scorer("test-raises")
+        def raises(request, endpoints):
+            raise KeyError("not today")
+
+        config = {"plugins": [{"type": "test-raises"}, {"type": "queue-scorer"},
+                              {"type": "max-score-picker"}],
+                  "schedulingProfiles": [{"name": "default", "plugins": [
+                      {"pluginRef": "test-raises", "weight": 9},
+                      {"pluginRef": "queue-scorer", "weight": 1},
+                      {"pluginRef": "max-score-picker"}]}]}
+        pool = replicas(2)
+        pool[0].routing_stats, pool[1].routing_stats = {"num_waiting_reqs": 9}, {"num_waiting_reqs": 0}
+        router = make(*pool, config=config)
+        self.assertIs(choose(router, serve.request(PROMPT))[0][0], pool[1])
+
+    def test_a_prompt_that_is_no_prompt_is_placed_by_load(self):
+        pool = replicas(2)
+        for argument in (["x", 3], [1, -5], {"messages": "text"}, b"{", {"body": 3}, object(), 7,
+                         [[1, 2]], {"prompt": [[1], [2]]}, "", [], [{"role": object()}]):
+            with self.subTest(argument):
+                router = make(*pool)
+                ranks = choose(router, serve.request(argument))
+                self.assertEqual({r for rank in ranks for r in rank}, set(pool))
+                self.assertEqual(router.fallbacks, 0)
+
+    def test_importing_weir_imports_no_ray(self):
+        modules = {name for name in sys.modules if name.split(".")[0] in ("ray", "weir")}
+        with mock.patch.dict(sys.modules):
+            for name in modules:
+                if not name.startswith("weir._native"):
+                    del sys.modules[name]
+            importlib.import_module("weir._prompts")
+            self.assertNotIn("ray", sys.modules)
+
+
+class PromptTest(unittest.TestCase):
+    def test_kinds(self):
+        message = {"role": "user", "content": "hi"}
+        text = types.SimpleNamespace(prompt="hello", model="m")
+        chat = types.SimpleNamespace(messages=[types.SimpleNamespace(**message)], model=None)
+        tokens = array.array("I", [1, 2, 3])
+        for argument, expected in (
+                ("hello", {"prompt": "hello"}),
+                ([1, 2], {"tokens": [1, 2]}),
+                (tokens, {"tokens": tokens}),
+                (b'{"model": "m"}', {"body": b'{"model": "m"}'}),
+                (b"\x00", {}),
+                ([message], {"messages": [message]}),
+                ({"messages": [message], "model": "m"}, {"messages": [message], "model": "m"}),
+                ({"prompt_token_ids": [4], "prompt": "four"}, {"tokens": [4]}),
+                ({"input": "embed me"}, {"prompt": "embed me"}),
+                (text, {"prompt": "hello", "model": "m"}),
+                (chat, {"messages": [message]}),
+                (7, {}), (None, {}), ([], {}), ([[1]], {})):
+            with self.subTest(argument):
+                self.assertEqual(weir._prompts.prompt_of((argument,), {}), expected)
+                self.assertEqual(weir._prompts.prompt_of((), {"request": argument}), expected)
+
+    def test_the_first_that_says_something_counts(self):
+        self.assertEqual(weir._prompts.prompt_of((3, None, "a", "b"), {}), {"prompt": "a"})
+
+    def test_an_extractor_of_the_deployment(self):
+        router = make(*replicas(3), text_extractor="ray_router_test:deep_extractor")
+        homes = {send(router, serve.request({"deep": PROMPT}, request_id=str(i)))
+                 for i in range(3)}
+        self.assertEqual(len(homes), 1)
+
+
+def broken_extractor(args, kwargs):
+    raise RuntimeError("no text today")
+
+
+def deep_extractor(args, kwargs):
+    return {"prompt": args[0]["deep"]}
+
+
+if __name__ == "__main__":
+    sys.modules.setdefault("ray_router_test", sys.modules["__main__"])
+    unittest.main()

@@ -1,0 +1,281 @@
+"""Ray Serve: weir as the request router of a deployment.
+
+    @serve.deployment(request_router_config=weir.ray.request_router_config(config_file="weir.yaml"))
+    class Model: ...
+
+Needs Ray 2.49 or newer, which must be installed wherever a handle of the deployment lives, as weir
+must. Routing never raises into Serve: whatever goes wrong is counted, logged once a minute, and the
+replica is chosen by queue length, as Serve does without a router. See docs/ray.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRouter
+
+import weir
+from weir._prompts import prompt_of
+from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, Engine, columns_of, find_engine,
+                               make_router, routers)
+
+__all__ = ["DEFAULT_PIPELINE", "StatsMixin", "WeirRequestRouter", "prompt_of",
+           "request_router_config", "routers"]
+
+log = logging.getLogger("weir.ray")
+
+LOG_PERIOD_S = 60.0  # between two log lines about failed decisions of one router
+ROUTED_MAX = 1 << 16  # requests of one router that are counted as running; the oldest go first
+
+
+def request_router_config(*, stats_period_s: float = 1.0, serve_options: dict | None = None,
+                          **options: Any):
+    """A `RequestRouterConfig` that selects WeirRequestRouter with these options of its
+    initialize_state(). Raises weir.ConfigError here, on the driver, for a pipeline that each proxy
+    would otherwise refuse for itself (and then route by queue length). `stats_period_s`: how often
+    replicas are asked for routing stats; `serve_options`: other fields of RequestRouterConfig."""
+    from ray.serve.config import RequestRouterConfig
+
+    chosen = {key: options.get(key) for key in ("config", "config_file", "config_text", "seed")}
+    make_router(**chosen).close()
+    return RequestRouterConfig(
+        request_router_class="weir.ray.WeirRequestRouter", request_router_kwargs=options,
+        request_routing_stats_period_s=stats_period_s, **(serve_options or {}))
+
+
+class StatsMixin:
+    """For a deployment's class: what report() was last told becomes the replica's routing stats."""
+
+    def report(self, **stats: float) -> None:
+        """Keys of weir.ray.DEFAULT_STATS_KEYS: num_waiting_reqs, num_running_reqs, kv (0 to 1),
+        block_size (tokens), num_blocks. A key stays as it is until it is given again."""
+        unknown = sorted(set(stats) - set(DEFAULT_STATS_KEYS))
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: expected {', '.join(DEFAULT_STATS_KEYS)}")
+        self.__dict__.setdefault("_weir_stats", {}).update(stats)
+
+    def record_routing_stats(self) -> dict:
+        """Called by Serve's controller every request_routing_stats_period_s."""
+        return dict(self.__dict__.get("_weir_stats", ()))
+
+
+class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
+    """Ranks replicas by a weir pipeline: each target of a decision is a rank of its own, the other
+    replicas are the last. Select it by path: "weir.ray.WeirRequestRouter"."""
+
+    def initialize_state(self, config: Mapping | None = None, config_file: str | None = None,
+                         config_text: str | None = None, share: str = "process",
+                         seed: int | None = None, text_extractor: str | None = None,
+                         stats_keys: Mapping[str, str] | None = None) -> None:
+        """Called by Serve with request_router_kwargs.
+
+        config, config_file, config_text: a pipeline, at most one; none: DEFAULT_PIPELINE.
+        share: "process": all handles of the deployment in a process share prefixes and counts;
+            "router": each handle is alone.
+        text_extractor: "module:function", called as function(args, kwargs) instead of prompt_of().
+        stats_keys: instead of DEFAULT_STATS_KEYS.
+
+        A mistake is logged and then everything is routed by queue length: Serve would let each
+        request wait for ever if this raised. request_router_config() raises on the driver.
+        """
+        self.fallbacks = 0  # decisions that failed
+        self._engine: Engine | None = None
+        self._replica_by_name: dict = {}
+        self._routed: dict = {}
+        self._log_after_s = -math.inf
+        self._stats_keys = stats_keys or DEFAULT_STATS_KEYS
+        self._prompt_of = prompt_of
+        try:
+            if share not in ("process", "router"):
+                raise weir.ConfigError(f'share "{share}": expected "process" or "router"')
+            if text_extractor is not None:
+                module, _, function = text_extractor.partition(":")
+                self._prompt_of = getattr(importlib.import_module(module), function)
+            pipeline = {"config": config, "config_file": config_file, "config_text": config_text,
+                        "seed": seed}
+            self._engine = find_engine(self._deployment_id.app_name, self._deployment_id.name,
+                                       pipeline, share == "process")
+        except Exception as error:  # the configuration may name anybody's code
+            self._failed(error)
+
+    @property
+    def router(self) -> weir.Router | None:
+        """The engine; None if its configuration was refused."""
+        return self._engine.router if self._engine else None
+
+    def _failed(self, error: Exception) -> None:
+        self.fallbacks += 1
+        now = time.monotonic()
+        if now >= self._log_after_s:
+            self._log_after_s = now + LOG_PERIOD_S
+            log.error("weir routes %s by queue length (%d times so far): %s: %s",
+                      self._deployment_id, self.fallbacks, type(error).__name__, error)
+
+    # Replicas come, change and go.
+
+    def update_replicas(self, replicas: list) -> None:
+        super().update_replicas(replicas)
+        if self._engine is None:
+            return
+        try:
+            endpoints = [self._endpoint(replica) for replica in replicas]
+            self._engine.router.pool.replace(endpoints)
+            self._engine.news = {one["name"]: self._engine.news[one["name"]] for one in endpoints}
+        except Exception as error:
+            self._failed(error)
+        self._replica_by_name = {r.replica_id.to_full_id_str(): r for r in replicas}
+
+    def _endpoint(self, replica: Any) -> dict:
+        replica_id = replica.replica_id
+        labels = {"node": replica.node_id, "zone": replica.availability_zone}
+        endpoint = {"name": replica_id.to_full_id_str(), "address": _address(replica_id),
+                    "labels": {key: value for key, value in labels.items() if value}}
+        # Only news: applied again, a sample would hide what was sent since it was taken.
+        news = (replica.routing_stats, frozenset(replica.multiplexed_model_ids))
+        if self._engine.news.get(endpoint["name"]) != news:
+            self._engine.news[endpoint["name"]] = news
+            endpoint.update(columns_of(replica.routing_stats or {}, self._stats_keys))
+            if news[1]:
+                endpoint["active_adapters"] = sorted(news[1])
+        return endpoint
+
+    def on_replica_actor_died(self, replica_id: Any) -> None:
+        super().on_replica_actor_died(replica_id)
+        name = replica_id.to_full_id_str()
+        if self._replica_by_name.pop(name, None) is None or self._engine is None:
+            return
+        try:
+            self._engine.router.pool.remove(name)
+        except weir.NotFoundError:
+            pass  # another handle of this process heard it first
+        except Exception as error:
+            self._failed(error)
+
+    # A request is routed, perhaps several times, and ends.
+
+    async def choose_replicas(self, candidate_replicas: list,
+                              pending_request: Any = None) -> list[list]:
+        if pending_request is None or self._engine is None:
+            return [list(candidate_replicas)]
+        try:
+            # Otherwise a round in which all replicas are full is followed by the next at once.
+            pending_request.routing_context.should_backoff = True
+            return self._ranks(candidate_replicas, pending_request)
+        except Exception as error:
+            self._failed(error)
+            return [list(candidate_replicas)]
+
+    def _ranks(self, candidates: list, request: Any) -> list[list]:
+        request.weir = None  # what an earlier round decided counts no longer
+        if not candidates:
+            return []
+        asked = self._prompt_of(request.args, request.kwargs)
+        asked.setdefault("request_id", request.metadata.request_id)
+        usable = candidates if len(candidates) < len(self._replica_by_name) else None
+        adapter = request.metadata.multiplexed_model_id
+        if adapter:
+            asked["adapter"] = adapter
+            usable = [replica for replica in candidates
+                      if adapter in replica.multiplexed_model_ids] or usable
+        decision = self._decide(asked, usable)
+        chosen = self._replicas_of(decision)
+        if not chosen or not self._has_room(chosen[0]):
+            room = [replica for replica in candidates if self._has_room(replica)]
+            if room:
+                decision = self._decide(asked, room)
+                chosen = self._replicas_of(decision)
+        self._hold(request, decision, asked)
+        ranks = [[replica] for replica in chosen]
+        taken = {id(replica) for replica in chosen}
+        rest = [replica for replica in candidates if id(replica) not in taken]
+        if rest:
+            ranks.append(rest)
+        return ranks
+
+    def _has_room(self, replica: Any) -> bool:
+        queue_len = self.replica_queue_len_cache.get(replica.replica_id)
+        return queue_len is None or queue_len < replica.max_ongoing_requests
+
+    def _decide(self, asked: dict, usable: list | None) -> weir.Decision:
+        subset = None if usable is None else [_address(r.replica_id) for r in usable]
+        try:
+            return self._engine.router.decide(**asked, subset=subset)
+        except (TypeError, ValueError):
+            # A prompt that weir cannot read says nothing about caches; load still counts.
+            rest = {key: asked[key] for key in ("model", "adapter", "request_id") if key in asked}
+            return self._engine.router.decide(**rest, subset=subset)
+
+    def _replicas_of(self, decision: weir.Decision) -> list:
+        found = (self._replica_by_name.get(target.name) for target in decision.targets)
+        return [replica for replica in found if replica is not None]
+
+    def _hold(self, request: Any, decision: weir.Decision, asked: dict) -> None:
+        """Counts the request on its first choice until Serve says where it went. It hangs on the
+        pending request, so that a request which is given up takes it along."""
+        request.weir = held = _Held(decision, self._engine.router.begin(decision), asked)
+        if not self._use_replica_queue_len_cache:  # Serve then says only that a request ended
+            self._keep(request.metadata.internal_request_id, held.name, held.flight)
+
+    def _keep(self, internal_request_id: str, name: str, flight: weir.Flight) -> None:
+        if len(self._routed) >= ROUTED_MAX:
+            self._routed.pop(next(iter(self._routed)))
+        # Calls made for one request of an ingress share its id.
+        self._routed.setdefault((internal_request_id, name), []).append(flight)
+
+    def on_request_routed(self, pending_request: Any, replica_id: Any, result: Any) -> None:
+        super().on_request_routed(pending_request, replica_id, result)
+        held = getattr(pending_request, "weir", None)
+        if held is None:
+            return
+        name = replica_id.to_full_id_str()
+        internal_id = pending_request.metadata.internal_request_id
+        try:
+            pending_request.weir = None
+            self._keep(internal_id, name, self._moved(held, name, replica_id))
+            if not hasattr(RequestRouter, "on_request_completed"):  # Ray of 2025
+                result.add_done_callback(lambda _: self._ended(name, internal_id))
+        except Exception as error:
+            self._failed(error)
+
+    def _moved(self, held: _Held, name: str, replica_id: Any) -> weir.Flight:
+        """The flight on the replica that took the request, mostly the first choice."""
+        if held.name == name:
+            return held.flight
+        held.flight.finish(end="failed")  # the first choice does not hold the prompt
+        names = [target.name for target in held.decision.targets]
+        if name in names:
+            return self._engine.router.begin(held.decision, names.index(name))
+        again = self._engine.router.decide(**held.asked, subset=[_address(replica_id)])
+        return self._engine.router.begin(again)
+
+    def on_request_completed(self, replica_id: Any, internal_request_id: str) -> None:
+        """Also called for a replica that refused the request; that one has no flight."""
+        self._ended(replica_id.to_full_id_str(), internal_request_id)
+
+    def _ended(self, name: str, internal_request_id: str) -> None:
+        flights = self._routed.pop((internal_request_id, name), None)
+        if not flights:
+            return
+        flights.pop().finish()
+        if flights:
+            self._routed[internal_request_id, name] = flights
+
+
+class _Held:
+    """A decision for a request that no replica has accepted yet, in flight on its first choice."""
+
+    __slots__ = ("decision", "flight", "name", "asked")
+
+    def __init__(self, decision: weir.Decision, flight: weir.Flight, asked: dict) -> None:
+        self.decision, self.flight, self.asked = decision, flight, asked
+        self.name = decision.endpoint
+
+
+def _address(replica_id: Any) -> str:
+    """Names the replica in the subset of a request. Serve sends; nobody connects to it."""
+    return f"{replica_id.unique_id}:1"
