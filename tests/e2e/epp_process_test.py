@@ -10,6 +10,7 @@ import fleet
 
 fleet.use_packages()
 
+import decision_log_reader
 import ext_proc_client
 import grpc
 from envoy_fleet import Upstream
@@ -20,6 +21,7 @@ EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
 REQUEST = [{"request_headers": {"headers": [[":path", "/v1/completions"], [":method", "POST"]]}},
            {"request_body": {"body": '{"model": "m", "prompt": "hi"}', "end_of_stream": True}}]
 DESTINATION = "x-gateway-destination-endpoint"
+COMPLETED, CLIENT_GONE, FAILED = 0, 1, 2  # outcomes in a decision log
 
 
 class ProcessTest(unittest.TestCase):
@@ -224,6 +226,33 @@ class ProcessTest(unittest.TestCase):
         log = self.picker.program.log()
         for name in ("--tracing", "--pool-namespace"):
             self.assertEqual(log.count(f"{name} has no effect in this version"), 1, log)
+
+    def test_recorded_decisions(self):
+        log = self.programs.folder / "decisions.log"
+        picker = self.start("--secure-serving=false", "--record", str(log))
+        with self.client() as client:
+            for _ in range(3):
+                stream = self.route(client)
+                stream.send({"response_headers": {"headers": [[":status", "200"]], "end_of_stream": True}})
+                self.assertIn("response_headers", stream.answer())
+                stream.half_close()
+                self.assertIsNone(stream.answer())
+            self.route_whole(client)  # the response has no end
+            self.route(client).cancel()
+            picker.wait_idle()
+        picker.program.signal(signal.SIGTERM)
+        picker.program.signal(signal.SIGTERM)
+        self.assertEqual(picker.program.wait(), 0)
+        found = list(decision_log_reader.records(log.read_bytes()))
+        kinds = [kind for kind, _ in found]
+        self.assertEqual((kinds[0], kinds[-1]), (decision_log_reader.HEADER, decision_log_reader.LOG_END))
+        self.assertIn("kind: EndpointPickerConfig", decision_log_reader.header(found[0][1])[2])
+        self.assertEqual(kinds.count(decision_log_reader.DECISION), 5)
+        self.assertEqual(kinds.count(decision_log_reader.BEGIN), 5)
+        ends = [decision_log_reader.outcome(body)[0] for kind, body in found
+                if kind == decision_log_reader.END]
+        self.assertEqual(sorted(ends), [COMPLETED, COMPLETED, COMPLETED, CLIENT_GONE, FAILED])
+        self.assertEqual(decision_log_reader.log_end(found[-1][1]), (0, 5, 0))
 
     def test_what_cannot_be(self):
         config = self.programs.file("bad.yaml", "kind: Nothing\n")

@@ -22,6 +22,13 @@ struct ThrowingScorer {
   void Score(const Request&, const Batch&, double*) const { throw std::runtime_error("no"); }
 };
 
+// Counts beyond the counters there are.
+struct CountingScorer {
+  void Score(const Request&, const Batch& batch, double*) const {
+    for (uint32_t i = 0; i < 10; ++i) batch.call().Count(i, i + 1);
+  }
+};
+
 struct ThrowingFilter {
   void Apply(const Request&, const Batch&, Mask keep) const {
     keep.Drop(0);
@@ -105,6 +112,7 @@ WEIR_PLUGIN(module) {
   module.Describe("bad-plugins", "1");
   module.AddScorer<NanScorer>("nan-scorer");
   module.AddScorer<ThrowingScorer>("throwing-scorer");
+  module.AddScorer<CountingScorer>("counting-scorer");
   module.AddFilter<ThrowingFilter>("throwing-filter");
   module.AddFilter<DropFirstFilter>("drop-first-filter");
   module.AddFilter<DropAllFilter>("drop-all-filter");

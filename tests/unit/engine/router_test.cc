@@ -528,6 +528,46 @@ TEST_F(RouterTest, TargetsAreBounded) {
   EXPECT_EQ(router.Decide(Request{}).value().targets().size(), kTargetsMax);
 }
 
+TEST_F(RouterTest, DecisionsThatExistAreBounded) {
+  const Router router = Make(Plain({"max-score-picker"}));
+  Add(router, "a");
+  std::vector<Decision> held;
+  for (uint32_t i = 0; i < kDecisionsMax; ++i) held.push_back(router.Decide(Request{}).value());
+  const auto refused = router.Decide(Request{});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("too many decisions"));
+  held.pop_back();
+  EXPECT_TRUE(router.Decide(Request{}).ok());
+}
+
+TEST_F(RouterTest, RequestsInFlightAreBounded) {
+  const Router router = Make(Plain({"max-score-picker"}));
+  const EndpointId a = Add(router, "a");
+  const Decision decision = router.Decide(Request{}).value();
+  std::vector<Flight> flights;
+  for (uint32_t i = 0; i < kFlightsMax; ++i) flights.push_back(router.Begin(decision));
+  EXPECT_TRUE(flights.back());
+  EXPECT_FALSE(router.Begin(decision));
+  EXPECT_EQ(router.stats().flights_refused, 1u);
+  flights.clear();
+  EXPECT_EQ(router.pool().in_flight(a), 0u);
+  EXPECT_TRUE(router.Begin(decision));
+}
+
+TEST_F(RouterTest, CountersOfAPluginAreBounded) {
+  const Router router = Make(Plain({"counting-scorer"}));
+  Add(router, "a");
+  EXPECT_TRUE(router.Decide(Request{}).ok());
+  for (const RouterStats::Plugin& plugin : router.stats().plugins) {
+    if (plugin.type != "counting-scorer") continue;
+    std::vector<uint64_t> expected;
+    for (uint32_t i = 0; i < kPluginCountersMax; ++i) expected.push_back(i + 1);
+    EXPECT_EQ(plugin.counters, expected);
+    return;
+  }
+  FAIL() << "no such plugin";
+}
+
 TEST(RouterLimits, RequestsInFlightRememberAtMostFlightStateTotalBytesMax) {
   static_assert(kFlightStateTotalBytesMax == 4 * kFlightStateBytesMax);
   const auto load = [](uint32_t producers) {
