@@ -325,6 +325,7 @@ void ExtProcStream::CloseRequest(Cause cause) {
                     .output_tokens = record.output_tokens},
                    how);
   }
+  if (decision_) core_.router.Record(std::move(decision_));
   if (!routed_ && response_step_ == Step::kNone) return;
   record.routed = routed_;
   record.streaming = stream_;

@@ -147,7 +147,7 @@ class ExtProcStream {
   char request_id_[36];  // where the client gave none
 
   // Until the end.
-  Decision decision_;  // until the response's headers, to be recorded
+  Decision decision_;  // until it is recorded: at the response's headers or the end
   Flight flight_;
   ResponseReader reader_;
   ResponseModelFilter model_filter_;

@@ -113,6 +113,26 @@ TEST(ExtProcStream, KeepsALargeBodyUntilItIsSent) {
   EXPECT_EQ(picker.core.buffers.in_use_bytes(), 0u);
 }
 
+TEST(ExtProcStream, ADecisionIsRecordedWhateverBecomesOfTheResponse) {
+  Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint));
+  RecordingOutput output;
+  ExtProcStream stream(picker.core);
+  const auto route = [&] {
+    stream.Begin(output);
+    stream.OnMessage(Message(R"({"request_headers": {"end_of_stream": true}})"));
+  };
+  route();
+  stream.OnCancel(true);
+  EXPECT_EQ(picker.core.router.RecentDecisions().size(), 1u);
+  route();
+  stream.OnPeerDone();
+  EXPECT_EQ(picker.core.router.RecentDecisions().size(), 2u);
+  route();
+  stream.OnMessage(Message(R"({"response_headers": {}})"));
+  stream.OnPeerDone();
+  EXPECT_EQ(picker.core.router.RecentDecisions().size(), 3u);
+}
+
 TEST(ExtProcStream, CopiesASmallBody) {
   Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint));
   RecordingOutput output;
