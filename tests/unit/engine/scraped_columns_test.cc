@@ -68,7 +68,9 @@ TEST(ScrapedColumns, LoraAffinityDecides) {
       "- type: prefix-cache-scorer\n- type: lora-affinity-scorer\n");
   const auto add = [&](const char* name, uint32_t queue, double kv,
                        std::vector<std::string> active) {
-    EndpointMetrics metrics{.waiting_requests = queue, .kv_used_ratio = kv};
+    EndpointMetrics metrics;
+    metrics.waiting_requests = queue;
+    metrics.kv_used_ratio = kv;
     metrics.adapters = EndpointAdapters{std::move(active), {}, 0};
     ASSERT_TRUE(
         router.pool().Upsert({.name = name, .address = "10.0.0.1:80", .metrics = metrics}).ok());

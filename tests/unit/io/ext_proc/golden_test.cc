@@ -5,7 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <regex>
+#include <string_view>
 
 #include "stream_testing.h"
 
@@ -31,10 +31,24 @@ Json Normal(Json value) {
   return value;
 }
 
+// Version 4, in lower case.
+bool IsRandomUuid(std::string_view text) {
+  constexpr std::string_view kShape = "xxxxxxxx-xxxx-4xxx-vxxx-xxxxxxxxxxxx";
+  constexpr std::string_view kDigits = "0123456789abcdef", kVariants = "89ab";
+  if (text.size() != kShape.size()) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char want = kShape[i];
+    if (want == 'x'   ? kDigits.find(text[i]) == kDigits.npos
+        : want == 'v' ? kVariants.find(text[i]) == kVariants.npos
+                      : text[i] != want) {
+      return false;
+    }
+  }
+  return true;
+}
+
 // Puts what `expected` leaves open into the form in which it says so.
 void Align(const Json& expected, Json* actual) {
-  static const std::regex kUuid(
-      "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}");
   for (auto& [name, part] : actual->items()) {
     if (!expected.contains(name) || !part.is_object()) continue;
     const Json& wanted = expected[name];
@@ -48,7 +62,7 @@ void Align(const Json& expected, Json* actual) {
     }
     if (!part.contains("set")) continue;
     for (Json& header : part["set"]) {
-      if (header[0] == "x-request-id" && std::regex_match(header[1].get<std::string>(), kUuid)) {
+      if (header[0] == "x-request-id" && IsRandomUuid(header[1].get<std::string>())) {
         header[1] = "<uuid>";
       }
     }
