@@ -1,0 +1,179 @@
+"""LiteLLM: weir chooses among the deployments of a litellm.Router.
+
+    strategy = weir.litellm.WeirStrategy(litellm_router, weir.Router.from_file("weir.yaml"))
+    litellm_router.set_custom_routing_strategy(strategy)
+
+LiteLLM goes on to do what it does: retries, fallbacks, cooldowns, health checks, order. What is left
+of a model's deployments after those is what weir chooses from. See docs/python_hosts.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import OrderedDict
+from typing import Any
+
+import litellm
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.types.router import CustomRoutingStrategyBase
+
+import weir
+from weir._prompts import prompt_of
+
+__all__ = ["WeirStrategy"]
+
+log = logging.getLogger("weir.litellm")
+
+FLIGHTS_MAX = 1 << 14  # requests that are counted as in flight; the oldest go first
+FLIGHT_S_MAX = 600.0  # a stream that was abandoned is never reported; it counts so long
+LOG_PERIOD_S = 60.0
+_TOKEN = "weir_request"  # in the metadata of a LiteLLM request
+
+
+class WeirStrategy(CustomRoutingStrategyBase):
+    """For litellm.Router.set_custom_routing_strategy(). Safe for concurrent use. A request that weir
+    cannot decide goes round robin; `failures` counts those."""
+
+    def __init__(self, litellm_router: litellm.Router, router: weir.Router) -> None:
+        """`router`: its pool will hold the deployments by model_info["id"], nothing else."""
+        self.litellm_router, self.router = litellm_router, router
+        self.failures = 0
+        self._known: dict = {}  # deployment id to the address that names it in a subset
+        self._numbers = itertools.count()
+        self._flights: OrderedDict[tuple, tuple] = OrderedDict()
+        self._lock = threading.Lock()
+        self._log_after_s = 0.0
+        litellm.logging_callback_manager.add_litellm_callback(_Feedback(self))
+
+    async def async_get_available_deployment(
+            self, model: str, messages: list[dict] | None = None,
+            input: str | list | None = None, specific_deployment: bool | None = False,
+            request_kwargs: dict | None = None) -> dict:
+        """One element of the router's model_list. Raises as LiteLLM does if none is healthy."""
+        request = {} if request_kwargs is None else request_kwargs
+        healthy = await self.litellm_router.async_get_healthy_deployments(
+            model=model, request_kwargs=request, messages=messages, input=input,
+            specific_deployment=specific_deployment)
+        return self._choose(model, healthy, messages, input, request)
+
+    def get_available_deployment(
+            self, model: str, messages: list[dict] | None = None,
+            input: str | list | None = None, specific_deployment: bool | None = False,
+            request_kwargs: dict | None = None) -> dict:
+        """The same for LiteLLM's blocking calls, which know no health checks and no order."""
+        from litellm.router_utils.cooldown_handlers import _get_cooldown_deployments
+
+        host = self.litellm_router
+        model, healthy = host._common_checks_available_deployment(
+            model=model, messages=messages, input=input, specific_deployment=specific_deployment,
+            request_kwargs=request_kwargs)
+        if not isinstance(healthy, dict):
+            cooling = set(_get_cooldown_deployments(host, None))
+            healthy = [one for one in healthy if one["model_info"]["id"] not in cooling] or healthy
+        return self._choose(model, healthy, messages, input,
+                            {} if request_kwargs is None else request_kwargs)
+
+    def _choose(self, model: str, healthy: dict | list[dict], messages: list | None,
+                input: str | list | None, request: dict) -> dict:
+        if isinstance(healthy, dict):  # the caller named this one
+            return healthy
+        if not healthy:
+            raise ValueError(f"{model}: no deployment is available")
+        by_id = {one["model_info"]["id"]: one for one in healthy}
+        try:
+            self._follow_model_list()
+            asked = prompt_of((messages, input, request.get("prompt")), {})
+            subset = [self._known[name] for name in by_id]
+            decision = self._decide({**asked, "model": model}, subset)
+            chosen = by_id[decision.endpoint]
+            self._begin(request, chosen["model_info"]["id"], decision)
+            return chosen
+        except Exception as error:
+            return healthy[self._failed(error) % len(healthy)]
+
+    def _decide(self, asked: dict, subset: list) -> weir.Decision:
+        try:
+            return self.router.decide(**asked, subset=subset)
+        except (TypeError, ValueError):  # a prompt that weir cannot read: load alone decides
+            return self.router.decide(model=asked["model"], subset=subset)
+
+    def _follow_model_list(self) -> None:
+        ids = [one["model_info"]["id"] for one in self.litellm_router.model_list]
+        if len(ids) == len(self._known) and all(name in self._known for name in ids):
+            return
+        with self._lock:
+            known = {name: self._known.get(name) or f"deployment-{next(self._numbers)}:1"
+                     for name in ids}
+            self.router.pool.replace([{"name": name, "address": address}
+                                      for name, address in known.items()])
+            self._known = known
+
+    def _failed(self, error: Exception) -> int:
+        self.failures += 1
+        now = time.monotonic()
+        if now >= self._log_after_s:
+            self._log_after_s = now + LOG_PERIOD_S
+            log.error("weir places requests round robin (%d so far): %s: %s", self.failures,
+                      type(error).__name__, error)
+        return self.failures
+
+    # Requests in flight, by a token in their metadata: a retry of LiteLLM has the same one.
+
+    def _begin(self, request: dict, name: str, decision: weir.Decision) -> None:
+        metadata = request.setdefault("metadata", {})
+        if metadata is None:
+            metadata = request["metadata"] = {}
+        token = metadata.setdefault(_TOKEN, f"{id(self)}-{next(self._numbers)}")
+        flight, now = self.router.begin(decision), time.monotonic()
+        with self._lock:
+            self._flights.pop((token, name), None)
+            self._flights[token, name] = (flight, now)
+            while len(self._flights) > FLIGHTS_MAX or (
+                    now - next(iter(self._flights.values()))[1] > FLIGHT_S_MAX):
+                self._flights.popitem(last=False)
+
+    def ended(self, kwargs: dict, response: Any) -> None:
+        """Called by LiteLLM's logging when a request succeeded, or failed (response None)."""
+        params = kwargs.get("litellm_params") or {}
+        token = (params.get("metadata") or {}).get(_TOKEN)
+        name = (params.get("model_info") or {}).get("id")
+        with self._lock:
+            flight, _ = self._flights.pop((token, name), (None, 0))
+        if flight is None:
+            return
+        if response is None:
+            flight.finish(end="failed")
+            return
+        usage = getattr(response, "usage", None)
+        details = getattr(usage, "prompt_tokens_details", None)
+        flight.finish(prompt_tokens=_count(usage, "prompt_tokens"),
+                      cached_tokens=_count(details, "cached_tokens"),
+                      output_tokens=_count(usage, "completion_tokens"))
+
+
+def _count(holder: Any, field: str) -> int:
+    value = getattr(holder, field, None)
+    return value if isinstance(value, int) else -1
+
+
+class _Feedback(CustomLogger):
+    """Tells the strategy how requests ended."""
+
+    def __init__(self, strategy: WeirStrategy) -> None:
+        super().__init__()
+        self._strategy = strategy
+
+    def log_success_event(self, kwargs, response_obj, start_time, end_time):
+        self._strategy.ended(kwargs, response_obj)
+
+    def log_failure_event(self, kwargs, response_obj, start_time, end_time):
+        self._strategy.ended(kwargs, None)
+
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        self._strategy.ended(kwargs, response_obj)
+
+    async def async_log_failure_event(self, kwargs, response_obj, start_time, end_time):
+        self._strategy.ended(kwargs, None)
