@@ -42,16 +42,21 @@ def use_packages(name="venv", requirements="requirements.txt"):
         os.execv(python, [python, *sys.argv])
 
 
-def use_hosts():
-    """Goes on where Ray Serve, LiteLLM and FastAPI are, with weir for Python out of the build tree,
-    there for programs that are started, too. Skips without either."""
+def use_weir(name, requirements):
+    """use_packages() with weir for Python out of the build tree, there for programs that are
+    started, too. Skips without either."""
     package = BIN.parent / "python"
     if not list(package.glob("weir/_native*.so")):
         skip("weir for Python is not built")
     os.environ["PYTHONPATH"] = str(package)
     if str(package) not in sys.path:
         sys.path.insert(1, str(package))
-    use_packages("venv_hosts", "requirements_hosts.txt")
+    use_packages(name, requirements)
+
+
+def use_hosts():
+    """Goes on where Ray Serve, LiteLLM and FastAPI are."""
+    use_weir("venv_hosts", "requirements_hosts.txt")
 
 
 def need_program(*names):

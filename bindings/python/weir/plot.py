@@ -109,7 +109,7 @@ def balance(runs: Runs, *, ax: Axes | None = None) -> Axes:
     servers = max(run.server_count for run in named.values())
     ax.set_xticks(range(servers), [f"s{server}" for server in range(servers)])
     ax.set_ylabel("tokens computed (thousands)")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, ncols=len(named), loc="lower center", bbox_to_anchor=(0.5, 1), columnspacing=1)
     return ax
 
 
