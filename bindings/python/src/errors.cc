@@ -1,19 +1,13 @@
-// Statuses as Python exceptions, one class per code; close and fork.
-#include <atomic>
-
+// Statuses as Python exceptions, one class per code.
 #include "native.h"
 
 namespace weir::python {
 namespace {
 
-std::atomic<uint32_t> fork_count{0};
-
 // weir.errors; borrowed from sys.modules at import, kept forever.
 py::handle errors_module;
 
 }  // namespace
-
-uint32_t ForkCount() noexcept { return fork_count.load(std::memory_order_relaxed); }
 
 py::handle ErrorClass(const char* name) {
   return py::object(errors_module.attr(name))
@@ -38,19 +32,6 @@ void Check(const absl::Status& status) {
   if (!status.ok()) throw StatusError(status);
 }
 
-void Gate::Refuse() const {
-  if (home_ == nullptr) Raise("ClosedError", "the router is closed");
-  Raise("ForkedError",
-        "this router was made before fork(); make one in the child, its threads and locks are its "
-        "parent's");
-}
-
-std::shared_ptr<Home> MakeHome(Home home) {
-  return std::shared_ptr<Home>(new Home(std::move(home)), [](Home* one) {
-    if (!one->forked()) delete one;
-  });
-}
-
 std::string_view Utf8(py::handle value, const char* what) {
   if (!PyUnicode_Check(value.ptr())) RaiseType(what, value, "str");
   Py_ssize_t size = 0;
@@ -59,7 +40,7 @@ std::string_view Utf8(py::handle value, const char* what) {
   return {data, static_cast<size_t>(size)};
 }
 
-void AddErrors(py::module_& module) {
+void AddErrors(py::module_&) {
   errors_module = py::module_::import("weir.errors").release();
   py::register_local_exception_translator([](std::exception_ptr pointer) {
     try {
@@ -69,7 +50,6 @@ void AddErrors(py::module_& module) {
       PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(raised.ptr())), raised.ptr());
     }
   });
-  module.def("after_fork_in_child", [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
 }
 
 }  // namespace weir::python

@@ -35,10 +35,12 @@ PYBIND11_MODULE(_native, module) {
   RefuseSubinterpreters();
   module.doc() = "The native part of weir; use the package weir.";
   AddErrors(module);
+  AddLifecycle(module);
   AddClock(module);
   AddDecision(module);
   AddFlight(module);
   AddPool(module);
+  AddPlugin(module);
   AddRouter(module);
   AddArrow(module);
   AddSim(module);

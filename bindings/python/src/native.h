@@ -49,6 +49,21 @@ void Check(const absl::Status& status);
 // How often this process is the child of a fork that had the module loaded.
 uint32_t ForkCount() noexcept;
 
+// Whether Python is ending: nobody enters the engine any more.
+bool Exiting() noexcept;
+
+// While it lives, exit waits: this thread is inside the engine.
+class Entry {
+ public:
+  Entry() noexcept;
+  ~Entry();
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+
+ private:
+  const uint32_t fork_count_;
+};
+
 // A router and what it borrows. Its last owner lets go with the GIL held; in the child of a fork it
 // is never destroyed, because a thread that is gone may hold its locks.
 struct Home {
@@ -93,7 +108,7 @@ class Gate {
   explicit Gate(std::shared_ptr<Home> home) : home_(std::move(home)) {}
   // Raises ClosedError and ForkedError.
   const std::shared_ptr<Home>& home() const {
-    if (home_ == nullptr || home_->forked()) Refuse();
+    if (home_ == nullptr || home_->forked() || Exiting()) Refuse();
     return home_;
   }
   bool open() const noexcept { return home_ != nullptr; }
@@ -112,10 +127,12 @@ std::string_view Utf8(py::handle value, const char* what);
 
 // Each adds its classes to the module.
 void AddErrors(py::module_& module);
+void AddLifecycle(py::module_& module);
 void AddClock(py::module_& module);
 void AddDecision(py::module_& module);
 void AddFlight(py::module_& module);
 void AddPool(py::module_& module);
+void AddPlugin(py::module_& module);
 void AddRouter(py::module_& module);
 void AddArrow(py::module_& module);
 void AddSim(py::module_& module);

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "clock.h"
+#include "plugin.h"
 #include "request.h"
 #include "weir/io/metrics/engine_metrics.h"
 
@@ -51,6 +52,7 @@ RouterOptions OptionsOf(const Settings& settings, const Clock* clock) {
   options.sample_age_ns_max = static_cast<int64_t>(settings.sample_age_s_max * 1e9);
   options.allow_experimental_plugins = settings.allow_experimental_plugins;
   options.plugin_files = settings.plugins;
+  options.plugin_modules = RegisteredModules();
   options.seed = settings.seed;
   options.clock = clock;
   options.log = LogLine;
@@ -58,10 +60,15 @@ RouterOptions OptionsOf(const Settings& settings, const Clock* clock) {
   return options;
 }
 
-// What is wrong with a configuration is a ConfigError, whatever its code.
+// What is wrong with a configuration is a ConfigError, whatever its code, with what a plugin's
+// constructor raised as its cause.
 [[noreturn]] void RaiseConfig(const absl::Status& status) {
+  const py::object cause = TakeCreationError();
   if (status.code() == absl::StatusCode::kNotFound) throw StatusError(status);
-  Raise("ConfigError", std::string(status.message()));
+  const py::object error = ErrorClass("ConfigError")(std::string(status.message()));
+  if (cause) error.attr("__cause__") = cause;
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
+  throw py::error_already_set();
 }
 
 py::object ToPython(const std::shared_ptr<Home>& home, weir::Decision decision,
@@ -83,6 +90,7 @@ void DecideAll(const weir::Router& router, std::deque<RequestFields>& requests,
   SteadyClock::time_point last_check = SteadyClock::now();
   for (size_t i = 0; i < requests.size(); ++i) {
     outcomes[i].decision = requests[i].Decide(router, intake, &outcomes[i].forwarded);
+    RaiseInterrupts();
     if (const auto now = SteadyClock::now(); now - last_check >= kSignalCheckPeriod) {
       last_check = now;
       const py::gil_scoped_acquire acquire;
@@ -118,11 +126,13 @@ void RouterView::Keep(const py::object& decision) {
 
 py::object RouterView::Decide(const py::dict& fields) {
   const std::shared_ptr<Home> home = gate_->home();
+  const Entry entry;
   RequestFields request;
   request.Read(fields.ptr());
   BorrowedIntake intake(*home);
   std::optional<std::string> forwarded;
   absl::StatusOr<weir::Decision> decision = request.Decide(home->router, intake, &forwarded);
+  RaiseInterrupts();
   if (!decision.ok()) throw StatusError(decision.status());
   py::object result = ToPython(home, *std::move(decision), std::move(forwarded));
   Keep(result);
@@ -131,6 +141,7 @@ py::object RouterView::Decide(const py::dict& fields) {
 
 py::list RouterView::DecideBatch(const py::list& requests) {
   const std::shared_ptr<Home> home = gate_->home();
+  const Entry entry;
   std::deque<RequestFields> fields;
   for (size_t i = 0; i < requests.size(); ++i) {
     const py::object one = requests[i];

@@ -16,11 +16,24 @@ Start at Router. Errors are subclasses of weir.Error.
 
 from __future__ import annotations
 
+import atexit
 import os
 
 from . import errors as errors
-from ._native import Decision, EndpointId, Flight, ManualClock, Pool, Target, abi_version, build_info
+from ._native import (
+    Decision,
+    EndpointId,
+    Flight,
+    ManualClock,
+    PluginEndpoints,
+    PluginRequest,
+    Pool,
+    Target,
+    abi_version,
+    build_info,
+)
 from ._native import after_fork_in_child as _after_fork_in_child
+from ._native import at_exit as _at_exit
 from ._native import version as __version__
 from .errors import (
     AbortedError,
@@ -44,6 +57,7 @@ from .errors import (
     UnavailableError,
     UnimplementedError,
 )
+from .plugins import Filter, Picker, Scorer, filter, picker, register, scorer
 from .router import Router
 
 __all__ = [
@@ -59,6 +73,7 @@ __all__ = [
     "Error",
     "ExhaustedError",
     "FailedPreconditionError",
+    "Filter",
     "Flight",
     "ForkedError",
     "InternalError",
@@ -67,9 +82,13 @@ __all__ = [
     "NotFoundError",
     "OutOfRangeError",
     "PermissionDeniedError",
+    "Picker",
+    "PluginEndpoints",
     "PluginError",
+    "PluginRequest",
     "Pool",
     "Router",
+    "Scorer",
     "Target",
     "UnauthenticatedError",
     "UnavailableError",
@@ -77,6 +96,12 @@ __all__ = [
     "__version__",
     "abi_version",
     "build_info",
+    "errors",
+    "filter",
+    "picker",
+    "register",
+    "scorer",
 ]
 
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork_in_child)
