@@ -35,6 +35,22 @@ schedulingProfiles:
 """
 
 
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Ingress:
+    """An application's front, whose handle routes in a process of its own."""
+
+    def __init__(self, handle):
+        self._handle = handle.options(stream=True)
+
+    async def ask(self, prompt, adapter=""):
+        handle = self._handle.options(multiplexed_model_id=adapter)
+        return [token async for token in handle.generate.remote(prompt)][0]
+
+    async def stats(self):
+        (engine,) = weir.ray.routers().values()
+        return engine.stats()
+
+
 def texts(count, name="text", tokens=600):
     sentence = "part {} of " + name + " {}, which nobody else has; "
     return ["".join(sentence.format(i, number) for i in range(tokens // 8))
@@ -112,6 +128,17 @@ class RayServeTest(unittest.TestCase):
         until(lambda: weir.ray.routers()["shared", "Model"].stats()["flights_ended"] >= 16,
               "the ends of all requests")
 
+    def test_a_handle_inside_a_replica(self):
+        router = weir.ray.request_router_config(text_extractor="weir.ray:prompt_of")
+        app = Ingress.bind(model.Model.options(num_replicas=3, request_router_config=router)
+                           .bind(prefill_s_per_token=1e-6))
+        handle = serve.run(app, name="inside", route_prefix=None)
+        self.addCleanup(serve.delete, "inside")
+        for prompt in texts(4):
+            answers = [handle.ask.remote(prompt, adapter).result() for adapter in ("", "", "a")]
+            self.assertEqual(len(set(self.replicas_of(answers[:2]))), 1)
+        self.assertGreaterEqual(handle.stats.remote().result()["decisions"], 12)
+
     def test_a_replica_dies_and_another_comes(self):
         handle = self.deploy("mortal", 2)
         prompt, = texts(1)
@@ -145,6 +172,12 @@ class RayServeTest(unittest.TestCase):
         self.assertEqual(len(set(self.replicas_of(answers))), 2)
         self.assertEqual(self.call(handle, "running_most"), 2)
         until(lambda: not any(row["in_flight"] for row in self.pool("full")), "all to end")
+
+    def test_the_benchmark_runs(self):
+        bench = fleet.run([sys.executable, fleet.ROOT / "tests/bench/ray_bench.py", "--requests",
+                           "20", "--replicas", "2", "--prompt-tokens", "100"])
+        self.assertEqual(bench.returncode, 0, bench.stderr)
+        self.assertRegex(bench.stdout, r"\| 2 \| 100 \| \d+ \| \d+ \| -?\d+ \|")
 
     def test_routing_stats_reach_the_pool(self):
         handle = self.deploy("reporting", 2)

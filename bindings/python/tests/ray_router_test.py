@@ -37,6 +37,19 @@ schedulingProfiles:
 """
 
 
+REFUSED = (
+    ({"config_file": "/no/such/file.yaml"}, "/no/such/file.yaml: No such file"),
+    ({"config_text": (BY_LOAD % 1).replace("queue-scorer", "no-such-scorer")}, "no-such-scorer"),
+    ({"config": {}, "config_text": ""}, "config, config_file, config_text: expected at most one"),
+    ({"share": "machine"}, 'share: "machine", expected "process" or "router"'),
+    ({"text_extractor": "weir.no_such_module:f"}, "text_extractor: "),
+    ({"text_extractor": "json:no_such_function"}, "text_extractor: "),
+    ({"text_extractor": ""}, "text_extractor: "),
+    ({"stats_keys": {"x": "no_such_column"}}, 'stats_keys: "no_such_column", expected one of'),
+    ({"top_k": 3}, "top_k: not an option of weir.ray.WeirRequestRouter"),
+)
+
+
 def make(*replicas, use_replica_queue_len_cache=True, deployment=serve.DeploymentID("model"),
          **options):
     router = weir.ray.WeirRequestRouter(
@@ -370,20 +383,20 @@ class SharingTest(unittest.TestCase):
 class TroubleTest(unittest.TestCase):
     def test_a_refused_configuration_routes_by_queue_length_and_says_so(self):
         pool = replicas(2)
-        for options in ({"config_file": "/no/such/file.yaml"}, {"config_text": "plugins: 7"},
-                        {"config": {}, "config_text": ""}, {"share": "machine"},
-                        {"text_extractor": "weir.no_such_module:f"}):
+        for options, complaint in REFUSED:
             with self.subTest(options), self.assertLogs("weir.ray", "ERROR") as logged:
                 router = make(*pool, **options)
                 self.assertEqual(choose(router, serve.request(PROMPT)), [pool])
                 router.on_replica_actor_died(pool[1].replica_id)
             self.assertEqual(len(logged.output), 1)
+            self.assertIn(complaint, logged.output[0])
             self.assertEqual(router.fallbacks, 1)
 
     def test_the_driver_hears_of_it_at_once(self):
-        with self.assertRaisesRegex(weir.ConfigError, "no-such-scorer"):
-            weir.ray.request_router_config(config_text=(BY_LOAD % 1).replace("queue-scorer",
-                                                                            "no-such-scorer"))
+        for options, complaint in REFUSED:
+            with self.subTest(options), self.assertRaises(weir.Error) as caught:
+                weir.ray.request_router_config(**options)
+            self.assertIn(complaint, str(caught.exception))
         config = weir.ray.request_router_config(seed=3, stats_period_s=0.5)
         self.assertEqual(config.request_router_kwargs, {"seed": 3})
         self.assertEqual(config.request_router_class, "weir.ray.WeirRequestRouter")
@@ -426,6 +439,15 @@ class TroubleTest(unittest.TestCase):
                 ranks = choose(router, serve.request(argument))
                 self.assertEqual({r for rank in ranks for r in rank}, set(pool))
                 self.assertEqual(router.fallbacks, 0)
+
+    def test_prompts_that_cannot_be_read_are_counted_and_logged(self):
+        router = make(*replicas(2))
+        with self.assertLogs("weir.ray", "ERROR") as logged:
+            for _ in range(3):
+                choose(router, serve.request([1, -5]))
+        self.assertEqual((router.unread, router.fallbacks), (3, 0))
+        self.assertEqual(len(logged.output), 1)
+        self.assertIn("tokens[1]: -5, expected 0..4294967295", logged.output[0])
 
     def test_importing_weir_imports_no_ray(self):
         modules = {name for name in sys.modules if name.split(".")[0] in ("ray", "weir")}

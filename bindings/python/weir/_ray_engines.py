@@ -4,14 +4,16 @@ of a router class by value: each handle has a copy of that, and of this there is
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import math
 import threading
 import weakref
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import weir
+from weir._prompts import prompt_of
 
 # Runs where no configuration is given. Replicas that report nothing are equal to the two scorers of
 # scraped load, so that prefix and requests in flight decide. Three ranks, then all other replicas.
@@ -85,15 +87,49 @@ def make_router(config: Mapping | None = None, config_file: str | None = None,
     return weir.Router.from_text(DEFAULT_PIPELINE, name="weir.ray.DEFAULT_PIPELINE", **options)
 
 
-def find_engine(app: str, deployment: str, pipeline: dict, shared: bool) -> Engine:
-    """The engine of make_router(**pipeline); `shared`: the one of all who ask for the same."""
-    if not shared:
-        return Engine(make_router(**pipeline))
-    digest = hashlib.sha256(json.dumps(pipeline, sort_keys=True).encode()).hexdigest()
+class Settings(NamedTuple):
+    """Options of a router, checked."""
+
+    pipeline: dict  # of make_router()
+    shared: bool
+    prompt_of: Callable[[Any, Mapping], dict]
+    stats_keys: Mapping[str, str]
+
+
+def settings_of(*, config: Mapping | None = None, config_file: str | None = None,
+                config_text: str | None = None, share: str = "process", seed: int | None = None,
+                text_extractor: str | None = None, stats_keys: Mapping[str, str] | None = None,
+                **unknown: Any) -> Settings:
+    """Raises weir.ConfigError, which names the option."""
+    for name in unknown:
+        raise weir.ConfigError(f"{name}: not an option of weir.ray.WeirRequestRouter")
+    if share not in ("process", "router"):
+        raise weir.ConfigError(f'share: "{share}", expected "process" or "router"')
+    columns = set(DEFAULT_STATS_KEYS.values())
+    for column in set((stats_keys or {}).values()) - columns:
+        raise weir.ConfigError(f'stats_keys: "{column}", expected one of {sorted(columns)}')
+    extractor = prompt_of
+    if text_extractor is not None:
+        module, _, function = text_extractor.partition(":")
+        try:
+            extractor = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise weir.ConfigError(f'text_extractor: "{text_extractor}", expected '
+                                   f"module:function: {error}") from error
+    pipeline = {"config": config, "config_file": config_file, "config_text": config_text,
+                "seed": seed}
+    return Settings(pipeline, share == "process", extractor, stats_keys or DEFAULT_STATS_KEYS)
+
+
+def find_engine(app: str, deployment: str, settings: Settings) -> Engine:
+    """An engine for a deployment; if shared, the one of all who ask for the same pipeline."""
+    if not settings.shared:
+        return Engine(make_router(**settings.pipeline))
+    digest = hashlib.sha256(json.dumps(settings.pipeline, sort_keys=True).encode()).hexdigest()
     with _shared_lock:
         engine = _shared.get((app, deployment, digest))
         if engine is None:
-            engine = _shared[app, deployment, digest] = Engine(make_router(**pipeline))
+            engine = _shared[app, deployment, digest] = Engine(make_router(**settings.pipeline))
         return engine
 
 

@@ -66,12 +66,12 @@ class WeirStrategy(CustomRoutingStrategyBase):
         """The same for LiteLLM's blocking calls, which know no health checks and no order."""
         from litellm.router_utils.cooldown_handlers import _get_cooldown_deployments
 
-        host = self.litellm_router
-        model, healthy = host._common_checks_available_deployment(
+        # LiteLLM has no public way to these; of 1.106.
+        model, healthy = self.litellm_router._common_checks_available_deployment(
             model=model, messages=messages, input=input, specific_deployment=specific_deployment,
             request_kwargs=request_kwargs)
         if not isinstance(healthy, dict):
-            cooling = set(_get_cooldown_deployments(host, None))
+            cooling = set(_get_cooldown_deployments(self.litellm_router, None))
             healthy = [one for one in healthy if one["model_info"]["id"] not in cooling] or healthy
         return self._choose(model, healthy, messages, input,
                             {} if request_kwargs is None else request_kwargs)
@@ -123,9 +123,11 @@ class WeirStrategy(CustomRoutingStrategyBase):
     # Requests in flight, by a token in their metadata: a retry of LiteLLM has the same one.
 
     def _begin(self, request: dict, name: str, decision: weir.Decision) -> None:
-        metadata = request.setdefault("metadata", {})
+        # Where an interface has metadata of its own for the provider, LiteLLM's are elsewhere.
+        field = "litellm_metadata" if request.get("litellm_metadata") is not None else "metadata"
+        metadata = request.get(field)
         if metadata is None:
-            metadata = request["metadata"] = {}
+            metadata = request[field] = {}
         token = metadata.setdefault(_TOKEN, f"{id(self)}-{next(self._numbers)}")
         flight, now = self.router.begin(decision), time.monotonic()
         with self._lock:
@@ -138,7 +140,8 @@ class WeirStrategy(CustomRoutingStrategyBase):
     def ended(self, kwargs: dict, response: Any) -> None:
         """Called by LiteLLM's logging when a request succeeded, or failed (response None)."""
         params = kwargs.get("litellm_params") or {}
-        token = (params.get("metadata") or {}).get(_TOKEN)
+        token = next((held[_TOKEN] for field in ("metadata", "litellm_metadata")
+                      if _TOKEN in (held := params.get(field) or {})), None)
         name = (params.get("model_info") or {}).get("id")
         with self._lock:
             flight, _ = self._flights.pop((token, name), (None, 0))

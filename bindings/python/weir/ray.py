@@ -10,11 +10,9 @@ replica is chosen by queue length, as Serve does without a router. See docs/ray.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRouter
@@ -22,7 +20,7 @@ from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRoute
 import weir
 from weir._prompts import prompt_of
 from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, Engine, columns_of, find_engine,
-                               make_router, routers)
+                               make_router, routers, settings_of)
 
 __all__ = ["DEFAULT_PIPELINE", "StatsMixin", "WeirRequestRouter", "prompt_of",
            "request_router_config", "routers"]
@@ -41,8 +39,7 @@ def request_router_config(*, stats_period_s: float = 1.0, serve_options: dict | 
     replicas are asked for routing stats; `serve_options`: other fields of RequestRouterConfig."""
     from ray.serve.config import RequestRouterConfig
 
-    chosen = {key: options.get(key) for key in ("config", "config_file", "config_text", "seed")}
-    make_router(**chosen).close()
+    make_router(**settings_of(**options).pipeline).close()
     return RequestRouterConfig(
         request_router_class="weir.ray.WeirRequestRouter", request_router_kwargs=options,
         request_routing_stats_period_s=stats_period_s, **(serve_options or {}))
@@ -68,38 +65,29 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
     """Ranks replicas by a weir pipeline: each target of a decision is a rank of its own, the other
     replicas are the last. Select it by path: "weir.ray.WeirRequestRouter"."""
 
-    def initialize_state(self, config: Mapping | None = None, config_file: str | None = None,
-                         config_text: str | None = None, share: str = "process",
-                         seed: int | None = None, text_extractor: str | None = None,
-                         stats_keys: Mapping[str, str] | None = None) -> None:
+    def initialize_state(self, **options: Any) -> None:
         """Called by Serve with request_router_kwargs.
 
         config, config_file, config_text: a pipeline, at most one; none: DEFAULT_PIPELINE.
-        share: "process": all handles of the deployment in a process share prefixes and counts;
-            "router": each handle is alone.
+        share: "process" (default): all handles of the deployment in a process share prefixes and
+            counts; "router": each handle is alone.
+        seed: of random draws; none: drawn.
         text_extractor: "module:function", called as function(args, kwargs) instead of prompt_of().
         stats_keys: instead of DEFAULT_STATS_KEYS.
 
         A mistake is logged and then everything is routed by queue length: Serve would let each
         request wait for ever if this raised. request_router_config() raises on the driver.
         """
-        self.fallbacks = 0  # decisions that failed
+        self.fallbacks = 0  # decisions that failed: the replica was chosen by queue length
+        self.unread = 0  # prompts that weir could not read: load alone decided
         self._engine: Engine | None = None
         self._replica_by_name: dict = {}
         self._routed: dict = {}
         self._log_after_s = -math.inf
-        self._stats_keys = stats_keys or DEFAULT_STATS_KEYS
-        self._prompt_of = prompt_of
         try:
-            if share not in ("process", "router"):
-                raise weir.ConfigError(f'share "{share}": expected "process" or "router"')
-            if text_extractor is not None:
-                module, _, function = text_extractor.partition(":")
-                self._prompt_of = getattr(importlib.import_module(module), function)
-            pipeline = {"config": config, "config_file": config_file, "config_text": config_text,
-                        "seed": seed}
+            self._settings = settings_of(**options)
             self._engine = find_engine(self._deployment_id.app_name, self._deployment_id.name,
-                                       pipeline, share == "process")
+                                       self._settings)
         except Exception as error:  # the configuration may name anybody's code
             self._failed(error)
 
@@ -110,11 +98,15 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
 
     def _failed(self, error: Exception) -> None:
         self.fallbacks += 1
+        self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
         now = time.monotonic()
         if now >= self._log_after_s:
             self._log_after_s = now + LOG_PERIOD_S
-            log.error("weir routes %s by queue length (%d times so far): %s: %s",
-                      self._deployment_id, self.fallbacks, type(error).__name__, error)
+            log.error("weir routed %s %d times by queue length, %d times by load without the "
+                      "prompt: %s: %s", self._deployment_id, self.fallbacks, self.unread,
+                      type(error).__name__, error)
 
     # Replicas come, change and go.
 
@@ -139,7 +131,7 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         news = (replica.routing_stats, frozenset(replica.multiplexed_model_ids))
         if self._engine.news.get(endpoint["name"]) != news:
             self._engine.news[endpoint["name"]] = news
-            endpoint.update(columns_of(replica.routing_stats or {}, self._stats_keys))
+            endpoint.update(columns_of(replica.routing_stats or {}, self._settings.stats_keys))
             if news[1]:
                 endpoint["active_adapters"] = sorted(news[1])
         return endpoint
@@ -174,7 +166,7 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         request.weir = None  # what an earlier round decided counts no longer
         if not candidates:
             return []
-        asked = self._prompt_of(request.args, request.kwargs)
+        asked = self._settings.prompt_of(request.args, request.kwargs)
         asked.setdefault("request_id", request.metadata.request_id)
         usable = candidates if len(candidates) < len(self._replica_by_name) else None
         adapter = request.metadata.multiplexed_model_id
@@ -205,8 +197,9 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         subset = None if usable is None else [_address(r.replica_id) for r in usable]
         try:
             return self._engine.router.decide(**asked, subset=subset)
-        except (TypeError, ValueError):
-            # A prompt that weir cannot read says nothing about caches; load still counts.
+        except (TypeError, ValueError) as error:
+            self.unread += 1
+            self._complain(error)
             rest = {key: asked[key] for key in ("model", "adapter", "request_id") if key in asked}
             return self._engine.router.decide(**rest, subset=subset)
 
