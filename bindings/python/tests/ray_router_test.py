@@ -413,7 +413,6 @@ class TroubleTest(unittest.TestCase):
         self.assertEqual(router.fallbacks, 5)
         self.assertEqual(len(logged.output), 1)
 
-    @unittest.skipUnless(hasattr(weir, "scorer"), "no scorers in Python")
     def test_a_scorer_that_raises_leaves_the_other_scorers(self):
         @weir.scorer("test-raises")
         def raises(request, endpoints):
