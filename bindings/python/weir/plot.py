@@ -52,12 +52,17 @@ def scores(decision: Decision, *, ax: Axes | None = None) -> Axes:
 
 def ttft_curves(runs: Runs, *, ax: Axes | None = None) -> Axes:
     """Share of requests whose first token came within a time, one curve per run."""
+    from matplotlib import ticker
+
     ax = _axes(ax)
     for number, (name, run) in enumerate(_named(runs).items()):
         values = sorted(value for value in run.ttft_s if value == value)
         shares = [(i + 1) / len(values) for i in range(len(values))]
         ax.step([1e3 * value for value in values], shares, where="post", label=name, **_line(number))
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
     ax.set_xlabel("time to first token (ms)")
     ax.set_ylabel("share of requests")
     ax.set_ylim(0, 1)
