@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ _TOKEN_FIELDS = ("prompt_token_ids", "input_ids", "token_ids")
 _TEXT_FIELDS = ("prompt", "text", "input")
 
 
-def _prompt_in(value: Any) -> dict | None:
+def _prompt_in(value: Any) -> dict[str, Any] | None:
     """What one argument of a call says about the prompt, as arguments of Router.decide()."""
     if isinstance(value, str):
         return {"prompt": value}
@@ -27,7 +28,7 @@ def _prompt_in(value: Any) -> dict | None:
         return None
     if isinstance(value, (array.array, memoryview)) or hasattr(value, "__array_interface__"):
         return {"tokens": value}
-    field = value.get if isinstance(value, Mapping) else lambda name: getattr(value, name, None)
+    field = value.get if isinstance(value, Mapping) else functools.partial(_attribute, value)
     found = None
     for name in (*_TOKEN_FIELDS, "messages", *_TEXT_FIELDS):
         inner = field(name)
@@ -38,6 +39,10 @@ def _prompt_in(value: Any) -> dict | None:
     return found
 
 
+def _attribute(value: Any, name: str) -> Any:
+    return getattr(value, name, None)
+
+
 def _plain(message: Any) -> Any:
     """A chat message as a dict; models of pydantic become one."""
     dump = getattr(message, "model_dump", None)
@@ -46,7 +51,7 @@ def _plain(message: Any) -> Any:
     return message if isinstance(message, Mapping) else vars(message)
 
 
-def prompt_of(args: Any, kwargs: Mapping) -> dict:
+def prompt_of(args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of Router.decide() for a call of a deployment: the first argument that is a text,
     token ids, chat messages, a JSON body, or an object or dict that holds one of these under the
     names of the OpenAI API. Empty where no argument does: then load alone decides."""

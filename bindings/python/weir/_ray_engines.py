@@ -1,12 +1,11 @@
-"""What the Ray Serve routers of a process share. Apart from weir.ray, because Serve pickles the module
-of a router class by value: each handle has a copy of that, and of this there is one."""
+"""What the Ray Serve routers of a process share. Apart from weir.ray, because Serve pickles the
+module of a router class by value: each handle has a copy of that, and of this there is one."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import json
-import math
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -54,7 +53,7 @@ _COUNT_MAX = 2**32 - 1
 
 # One engine per deployment and configuration in a process, so that its handles share what they
 # know. An engine lives as long as a router uses it.
-_shared: weakref.WeakValueDictionary[tuple, Engine] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[tuple[str, str, str], Engine] = weakref.WeakValueDictionary()
 _shared_lock = threading.Lock()
 
 
@@ -63,7 +62,7 @@ class Engine:
 
     def __init__(self, router: weir.Router) -> None:
         self.router = router
-        self.news: dict = {}  # what each replica last reported, by its name
+        self.news: dict[str, Any] = {}  # what each replica last reported, by its name
 
 
 def routers() -> dict[tuple[str, str], weir.Router]:
@@ -73,7 +72,7 @@ def routers() -> dict[tuple[str, str], weir.Router]:
         return {key[:2]: engine.router for key, engine in _shared.items()}
 
 
-def make_router(config: Mapping | None = None, config_file: str | None = None,
+def make_router(config: Mapping[str, Any] | None = None, config_file: str | None = None,
                 config_text: str | None = None, seed: int | None = None) -> weir.Router:
     if sum(given is not None for given in (config, config_file, config_text)) > 1:
         raise weir.ConfigError("config, config_file, config_text: expected at most one of them")
@@ -90,13 +89,13 @@ def make_router(config: Mapping | None = None, config_file: str | None = None,
 class Settings(NamedTuple):
     """Options of a router, checked."""
 
-    pipeline: dict  # of make_router()
+    pipeline: dict[str, Any]  # of make_router()
     shared: bool
-    prompt_of: Callable[[Any, Mapping], dict]
+    prompt_of: Callable[..., dict[str, Any]]
     stats_keys: Mapping[str, str]
 
 
-def settings_of(*, config: Mapping | None = None, config_file: str | None = None,
+def settings_of(*, config: Mapping[str, Any] | None = None, config_file: str | None = None,
                 config_text: str | None = None, share: str = "process", seed: int | None = None,
                 text_extractor: str | None = None, stats_keys: Mapping[str, str] | None = None,
                 **unknown: Any) -> Settings:
@@ -133,12 +132,12 @@ def find_engine(app: str, deployment: str, settings: Settings) -> Engine:
         return engine
 
 
-def columns_of(stats: Mapping, keys: Mapping[str, str]) -> dict:
+def columns_of(stats: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     """Routing stats as columns of the pool. What is missing or no sensible number stays unknown."""
     found = {}
     for key, column in keys.items():
         value = stats.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if column in _RATIOS and 0 <= value <= 1:
             found[column] = float(value)

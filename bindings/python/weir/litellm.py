@@ -3,8 +3,8 @@
     strategy = weir.litellm.WeirStrategy(litellm_router, weir.Router.from_file("weir.yaml"))
     litellm_router.set_custom_routing_strategy(strategy)
 
-LiteLLM goes on to do what it does: retries, fallbacks, cooldowns, health checks, order. What is left
-of a model's deployments after those is what weir chooses from. See docs/python_hosts.md.
+LiteLLM goes on to do what it does: retries, fallbacks, cooldowns, health checks, order. What is
+left of a model's deployments after those is what weir chooses from. See docs/python_hosts.md.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _TOKEN = "weir_request"  # in the metadata of a LiteLLM request
 
 
 class WeirStrategy(CustomRoutingStrategyBase):
-    """For litellm.Router.set_custom_routing_strategy(). Safe for concurrent use. A request that weir
-    cannot decide goes round robin; `failures` counts those."""
+    """For litellm.Router.set_custom_routing_strategy(). Safe for concurrent use. A request that
+    weir cannot decide goes round robin; `failures` counts those."""
 
     def __init__(self, litellm_router: litellm.Router, router: weir.Router) -> None:
         """`router`: its pool will hold the deployments by model_info["id"], nothing else."""
         self.litellm_router, self.router = litellm_router, router
         self.failures = 0
-        self._known: dict = {}  # deployment id to the address that names it in a subset
+        self._known: dict[str, Any] = {}  # deployment id to the address that names it in a subset
         self._numbers = itertools.count()
-        self._flights: OrderedDict[tuple, tuple] = OrderedDict()
+        self._flights: OrderedDict[tuple[str, str], tuple[weir.Flight, float]] = OrderedDict()
         self._lock = threading.Lock()
         self._log_after_s = 0.0
         litellm.logging_callback_manager.add_litellm_callback(_Feedback(self))
 
     async def async_get_available_deployment(
-            self, model: str, messages: list[dict] | None = None,
-            input: str | list | None = None, specific_deployment: bool | None = False,
-            request_kwargs: dict | None = None) -> dict:
+            self, model: str, messages: list[dict[str, Any]] | None = None,
+            input: str | list[Any] | None = None, specific_deployment: bool | None = False,
+            request_kwargs: dict[str, Any] | None = None) -> dict[str, Any]:
         """One element of the router's model_list. Raises as LiteLLM does if none is healthy."""
         request = {} if request_kwargs is None else request_kwargs
         healthy = await self.litellm_router.async_get_healthy_deployments(
@@ -60,9 +60,9 @@ class WeirStrategy(CustomRoutingStrategyBase):
         return self._choose(model, healthy, messages, input, request)
 
     def get_available_deployment(
-            self, model: str, messages: list[dict] | None = None,
-            input: str | list | None = None, specific_deployment: bool | None = False,
-            request_kwargs: dict | None = None) -> dict:
+            self, model: str, messages: list[dict[str, Any]] | None = None,
+            input: str | list[Any] | None = None, specific_deployment: bool | None = False,
+            request_kwargs: dict[str, Any] | None = None) -> dict[str, Any]:
         """The same for LiteLLM's blocking calls, which know no health checks and no order."""
         from litellm.router_utils.cooldown_handlers import _get_cooldown_deployments
 
@@ -76,8 +76,9 @@ class WeirStrategy(CustomRoutingStrategyBase):
         return self._choose(model, healthy, messages, input,
                             {} if request_kwargs is None else request_kwargs)
 
-    def _choose(self, model: str, healthy: dict | list[dict], messages: list | None,
-                input: str | list | None, request: dict) -> dict:
+    def _choose(self, model: str, healthy: dict[str, Any] | list[dict[str, Any]],
+                messages: list[Any] | None, input: str | list[Any] | None,
+                request: dict[str, Any]) -> dict[str, Any]:
         if isinstance(healthy, dict):  # the caller named this one
             return healthy
         if not healthy:
@@ -94,7 +95,7 @@ class WeirStrategy(CustomRoutingStrategyBase):
         except Exception as error:
             return healthy[self._failed(error) % len(healthy)]
 
-    def _decide(self, asked: dict, subset: list) -> weir.Decision:
+    def _decide(self, asked: dict[str, Any], subset: list[Any]) -> weir.Decision:
         try:
             return self.router.decide(**asked, subset=subset)
         except (TypeError, ValueError):  # a prompt that weir cannot read: load alone decides
@@ -122,7 +123,7 @@ class WeirStrategy(CustomRoutingStrategyBase):
 
     # Requests in flight, by a token in their metadata: a retry of LiteLLM has the same one.
 
-    def _begin(self, request: dict, name: str, decision: weir.Decision) -> None:
+    def _begin(self, request: dict[str, Any], name: str, decision: weir.Decision) -> None:
         # Where an interface has metadata of its own for the provider, LiteLLM's are elsewhere.
         field = "litellm_metadata" if request.get("litellm_metadata") is not None else "metadata"
         metadata = request.get(field)
@@ -137,16 +138,17 @@ class WeirStrategy(CustomRoutingStrategyBase):
                     now - next(iter(self._flights.values()))[1] > FLIGHT_S_MAX):
                 self._flights.popitem(last=False)
 
-    def ended(self, kwargs: dict, response: Any) -> None:
+    def ended(self, kwargs: dict[str, Any], response: Any) -> None:
         """Called by LiteLLM's logging when a request succeeded, or failed (response None)."""
         params = kwargs.get("litellm_params") or {}
         token = next((held[_TOKEN] for field in ("metadata", "litellm_metadata")
                       if _TOKEN in (held := params.get(field) or {})), None)
         name = (params.get("model_info") or {}).get("id")
         with self._lock:
-            flight, _ = self._flights.pop((token, name), (None, 0))
-        if flight is None:
+            held = self._flights.pop((str(token), str(name)), None)
+        if held is None:
             return
+        flight = held[0]
         if response is None:
             flight.finish(end="failed")
             return
@@ -169,14 +171,18 @@ class _Feedback(CustomLogger):
         super().__init__()
         self._strategy = strategy
 
-    def log_success_event(self, kwargs, response_obj, start_time, end_time):
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any,
+                          end_time: Any) -> None:
         self._strategy.ended(kwargs, response_obj)
 
-    def log_failure_event(self, kwargs, response_obj, start_time, end_time):
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any,
+                          end_time: Any) -> None:
         self._strategy.ended(kwargs, None)
 
-    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any,
+                                      end_time: Any) -> None:
         self._strategy.ended(kwargs, response_obj)
 
-    async def async_log_failure_event(self, kwargs, response_obj, start_time, end_time):
+    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any,
+                                      end_time: Any) -> None:
         self._strategy.ended(kwargs, None)

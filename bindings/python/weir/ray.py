@@ -1,6 +1,6 @@
 """Ray Serve: weir as the request router of a deployment.
 
-    @serve.deployment(request_router_config=weir.ray.request_router_config(config_file="weir.yaml"))
+    @serve.deployment(request_router_config=weir.ray.request_router_config(seed=1))
     class Model: ...
 
 Needs Ray 2.49 or newer, which must be installed wherever a handle of the deployment lives, as weir
@@ -19,8 +19,8 @@ from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRoute
 
 import weir
 from weir._prompts import prompt_of
-from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, Engine, columns_of, find_engine,
-                               make_router, routers, settings_of)
+from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, Engine, columns_of,
+                               find_engine, make_router, routers, settings_of)
 
 __all__ = ["DEFAULT_PIPELINE", "StatsMixin", "WeirRequestRouter", "prompt_of",
            "request_router_config", "routers"]
@@ -31,8 +31,8 @@ LOG_PERIOD_S = 60.0  # between two log lines about failed decisions of one route
 ROUTED_MAX = 1 << 16  # requests of one router that are counted as running; the oldest go first
 
 
-def request_router_config(*, stats_period_s: float = 1.0, serve_options: dict | None = None,
-                          **options: Any):
+def request_router_config(*, stats_period_s: float = 1.0,
+                          serve_options: dict[str, Any] | None = None, **options: Any) -> Any:
     """A `RequestRouterConfig` that selects WeirRequestRouter with these options of its
     initialize_state(). Raises weir.ConfigError here, on the driver, for a pipeline that each proxy
     would otherwise refuse for itself (and then route by queue length). `stats_period_s`: how often
@@ -56,7 +56,7 @@ class StatsMixin:
             raise ValueError(f"{', '.join(unknown)}: expected {', '.join(DEFAULT_STATS_KEYS)}")
         self.__dict__.setdefault("_weir_stats", {}).update(stats)
 
-    def record_routing_stats(self) -> dict:
+    def record_routing_stats(self) -> dict[str, Any]:
         """Called by Serve's controller every request_routing_stats_period_s."""
         return dict(self.__dict__.get("_weir_stats", ()))
 
@@ -81,8 +81,8 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         self.fallbacks = 0  # decisions that failed: the replica was chosen by queue length
         self.unread = 0  # prompts that weir could not read: load alone decided
         self._engine: Engine | None = None
-        self._replica_by_name: dict = {}
-        self._routed: dict = {}
+        self._replica_by_name: dict[str, Any] = {}
+        self._routed: dict[tuple[str, str], list[weir.Flight]] = {}
         self._log_after_s = -math.inf
         try:
             self._settings = settings_of(**options)
@@ -110,27 +110,28 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
 
     # Replicas come, change and go.
 
-    def update_replicas(self, replicas: list) -> None:
+    def update_replicas(self, replicas: list[Any]) -> None:
         super().update_replicas(replicas)
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             return
         try:
-            endpoints = [self._endpoint(replica) for replica in replicas]
-            self._engine.router.pool.replace(endpoints)
-            self._engine.news = {one["name"]: self._engine.news[one["name"]] for one in endpoints}
+            endpoints = [self._endpoint(engine, replica) for replica in replicas]
+            engine.router.pool.replace(endpoints)
+            engine.news = {one["name"]: engine.news[one["name"]] for one in endpoints}
         except Exception as error:
             self._failed(error)
         self._replica_by_name = {r.replica_id.to_full_id_str(): r for r in replicas}
 
-    def _endpoint(self, replica: Any) -> dict:
+    def _endpoint(self, engine: Engine, replica: Any) -> dict[str, Any]:
         replica_id = replica.replica_id
         labels = {"node": replica.node_id, "zone": replica.availability_zone}
         endpoint = {"name": replica_id.to_full_id_str(), "address": _address(replica_id),
                     "labels": {key: value for key, value in labels.items() if value}}
         # Only news: applied again, a sample would hide what was sent since it was taken.
         news = (replica.routing_stats, frozenset(replica.multiplexed_model_ids))
-        if self._engine.news.get(endpoint["name"]) != news:
-            self._engine.news[endpoint["name"]] = news
+        if engine.news.get(endpoint["name"]) != news:
+            engine.news[endpoint["name"]] = news
             endpoint.update(columns_of(replica.routing_stats or {}, self._settings.stats_keys))
             if news[1]:
                 endpoint["active_adapters"] = sorted(news[1])
@@ -150,19 +151,20 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
 
     # A request is routed, perhaps several times, and ends.
 
-    async def choose_replicas(self, candidate_replicas: list,
-                              pending_request: Any = None) -> list[list]:
-        if pending_request is None or self._engine is None:
+    async def choose_replicas(self, candidate_replicas: list[Any],
+                              pending_request: Any = None) -> list[list[Any]]:
+        engine = self._engine
+        if pending_request is None or engine is None:
             return [list(candidate_replicas)]
         try:
             # Otherwise a round in which all replicas are full is followed by the next at once.
             pending_request.routing_context.should_backoff = True
-            return self._ranks(candidate_replicas, pending_request)
+            return self._ranks(engine, candidate_replicas, pending_request)
         except Exception as error:
             self._failed(error)
             return [list(candidate_replicas)]
 
-    def _ranks(self, candidates: list, request: Any) -> list[list]:
+    def _ranks(self, engine: Engine, candidates: list[Any], request: Any) -> list[list[Any]]:
         request.weir = None  # what an earlier round decided counts no longer
         if not candidates:
             return []
@@ -174,14 +176,14 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             asked["adapter"] = adapter
             usable = [replica for replica in candidates
                       if adapter in replica.multiplexed_model_ids] or usable
-        decision = self._decide(asked, usable)
+        decision = self._decide(engine, asked, usable and [one.replica_id for one in usable])
         chosen = self._replicas_of(decision)
         if not chosen or not self._has_room(chosen[0]):
             room = [replica for replica in candidates if self._has_room(replica)]
             if room:
-                decision = self._decide(asked, room)
+                decision = self._decide(engine, asked, [replica.replica_id for replica in room])
                 chosen = self._replicas_of(decision)
-        self._hold(request, decision, asked)
+        self._hold(engine, request, decision, asked)
         ranks = [[replica] for replica in chosen]
         taken = {id(replica) for replica in chosen}
         rest = [replica for replica in candidates if id(replica) not in taken]
@@ -193,24 +195,26 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         queue_len = self.replica_queue_len_cache.get(replica.replica_id)
         return queue_len is None or queue_len < replica.max_ongoing_requests
 
-    def _decide(self, asked: dict, usable: list | None) -> weir.Decision:
-        subset = None if usable is None else [_address(r.replica_id) for r in usable]
+    def _decide(self, engine: Engine, asked: dict[str, Any],
+                usable_ids: list[Any] | None) -> weir.Decision:
+        subset = None if usable_ids is None else [_address(one) for one in usable_ids]
         try:
-            return self._engine.router.decide(**asked, subset=subset)
+            return engine.router.decide(**asked, subset=subset)
         except (TypeError, ValueError) as error:
             self.unread += 1
             self._complain(error)
             rest = {key: asked[key] for key in ("model", "adapter", "request_id") if key in asked}
-            return self._engine.router.decide(**rest, subset=subset)
+            return engine.router.decide(**rest, subset=subset)
 
-    def _replicas_of(self, decision: weir.Decision) -> list:
+    def _replicas_of(self, decision: weir.Decision) -> list[Any]:
         found = (self._replica_by_name.get(target.name) for target in decision.targets)
         return [replica for replica in found if replica is not None]
 
-    def _hold(self, request: Any, decision: weir.Decision, asked: dict) -> None:
+    def _hold(self, engine: Engine, request: Any, decision: weir.Decision,
+              asked: dict[str, Any]) -> None:
         """Counts the request on its first choice until Serve says where it went. It hangs on the
         pending request, so that a request which is given up takes it along."""
-        request.weir = held = _Held(decision, self._engine.router.begin(decision), asked)
+        request.weir = held = _Held(engine, decision, asked)
         if not self._use_replica_queue_len_cache:  # Serve then says only that a request ended
             self._keep(request.metadata.internal_request_id, held.name, held.flight)
 
@@ -242,9 +246,9 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         held.flight.finish(end="failed")  # the first choice does not hold the prompt
         names = [target.name for target in held.decision.targets]
         if name in names:
-            return self._engine.router.begin(held.decision, names.index(name))
-        again = self._engine.router.decide(**held.asked, subset=[_address(replica_id)])
-        return self._engine.router.begin(again)
+            return held.engine.router.begin(held.decision, names.index(name))
+        again = self._decide(held.engine, held.asked, [replica_id])
+        return held.engine.router.begin(again)
 
     def on_request_completed(self, replica_id: Any, internal_request_id: str) -> None:
         """Also called for a replica that refused the request; that one has no flight."""
@@ -262,10 +266,11 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
 class _Held:
     """A decision for a request that no replica has accepted yet, in flight on its first choice."""
 
-    __slots__ = ("decision", "flight", "name", "asked")
+    __slots__ = ("asked", "decision", "engine", "flight", "name")
 
-    def __init__(self, decision: weir.Decision, flight: weir.Flight, asked: dict) -> None:
-        self.decision, self.flight, self.asked = decision, flight, asked
+    def __init__(self, engine: Engine, decision: weir.Decision, asked: dict[str, Any]) -> None:
+        self.engine, self.decision, self.asked = engine, decision, asked
+        self.flight = engine.router.begin(decision)
         self.name = decision.endpoint
 
 

@@ -34,12 +34,12 @@ class Rollout:
     @property
     def endpoint(self) -> str:
         """The server's name."""
-        return self.decision.endpoint
+        return str(self.decision.endpoint)
 
     @property
     def address(self) -> str:
         """Where to send it: "host:port"."""
-        return self.decision.address
+        return str(self.decision.address)
 
     def first_token(self) -> None:
         self._flight.first_token()
@@ -147,7 +147,7 @@ class Rollouts:
         return Rollout(decision, self.router.begin(decision), session)
 
 
-def _parts(items: list, count: int) -> Iterator[list]:
+def _parts(items: list[Any], count: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), count):
         yield items[start:start + count]
 
