@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Union
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from weir import Decision
-    from weir.sim import Run
+    from ._native import Decision
+    from .sim import Run
 
     Runs = Union[Run, Iterable[Run], Mapping[str, Run]]
 
@@ -104,8 +104,9 @@ def balance(runs: Runs, *, ax: Axes | None = None) -> Axes:
     named = _named(runs)
     for number, (name, run) in enumerate(named.items()):
         work = [0] * run.server_count
-        columns = (run.server, run.prompt_tokens, run.cached_tokens, run.output_tokens)
-        for server, prompt, cached, output in zip(*columns):
+        for server, prompt, cached, output in zip(
+            run.server, run.prompt_tokens, run.cached_tokens, run.output_tokens
+        ):
             if server >= 0 and output > 0:
                 work[server] += prompt - cached + output
         width = 0.8 / len(named)
@@ -121,7 +122,8 @@ def balance(runs: Runs, *, ax: Axes | None = None) -> Axes:
 def cache_map(run: Run, *, ax: Axes | None = None) -> Axes:
     """Which server holds how much of which group's prompts, at the end of the run."""
     ax = _axes(ax, height=0.8 + 0.3 * run.server_count)
-    tokens = [[cell / 1e3 for cell in row] for row in run.cache_map.tolist()]
+    rows: Any = run.cache_map.tolist()  # typeshed knows memoryviews of one dimension
+    tokens = [[cell / 1e3 for cell in row] for row in rows]
     image = ax.imshow(tokens, aspect="auto", cmap="Blues", vmin=0)
     ax.set_yticks(range(run.server_count), [f"s{server}" for server in range(run.server_count)])
     ax.set_xlabel("group (one system prompt each)")
@@ -148,11 +150,13 @@ def _line(number: int) -> dict[str, Any]:
 
 def _named(runs: Runs) -> dict[str, Run]:
     """Runs by name; equal names get their number."""
+    from .sim import Run
+
     if isinstance(runs, Mapping):
         named = dict(runs)
     else:
         named = {}
-        for run in [runs] if hasattr(runs, "ttft_s") else list(runs):
+        for run in [runs] if isinstance(runs, Run) else runs:
             named[run.name if run.name not in named else f"{run.name} ({len(named) + 1})"] = run
     if not named:
         raise ValueError("runs: none, expected one or more")
@@ -170,7 +174,7 @@ def _place(row: Mapping[str, Any]) -> tuple[bool, int, float]:
 
 
 def _weighted(row: Mapping[str, Any], scorer: str) -> float:
-    return row["scores"].get(scorer, (0.0, 0.0))[1]
+    return float(row["scores"].get(scorer, (0.0, 0.0))[1])
 
 
 def _endpoint_label(row: Mapping[str, Any]) -> str:
