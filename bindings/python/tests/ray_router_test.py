@@ -322,6 +322,15 @@ class ReplicaTest(unittest.TestCase):
         row = choose_row(router)
         self.assertEqual((row["waiting_requests"], row["sent_since_sample"]), (5, 0))
 
+    def test_adapters_come_and_go(self):
+        pool = replicas(2)
+        router = make(*pool)
+        for adapters in ({"a", "b"}, {"b"}, set()):
+            pool[0].multiplexed_model_ids = adapters
+            router.update_replicas(pool)
+            self.assertEqual([row["active_adapters"] for row in router.router.pool.rows()],
+                             [sorted(adapters), []])
+
     def test_keys_of_the_deployment(self):
         pool = replicas(1)
         pool[0].routing_stats = {"depth": 4}

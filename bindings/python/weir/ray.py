@@ -118,7 +118,8 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         try:
             endpoints = [self._endpoint(engine, replica) for replica in replicas]
             engine.router.pool.replace(endpoints)
-            engine.news = {one["name"]: engine.news[one["name"]] for one in endpoints}
+            names = {one["name"] for one in endpoints}
+            engine.news = {name: news for name, news in engine.news.items() if name in names}
         except Exception as error:
             self._failed(error)
         self._replica_by_name = {r.replica_id.to_full_id_str(): r for r in replicas}
@@ -130,10 +131,11 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
                     "labels": {key: value for key, value in labels.items() if value}}
         # Only news: applied again, a sample would hide what was sent since it was taken.
         news = (replica.routing_stats, frozenset(replica.multiplexed_model_ids))
-        if engine.news.get(endpoint["name"]) != news:
+        old = engine.news.get(endpoint["name"], ({}, frozenset()))
+        if old != news:
             engine.news[endpoint["name"]] = news
             endpoint.update(columns_of(replica.routing_stats or {}, self._settings.stats_keys))
-            if news[1]:
+            if old[1] != news[1]:
                 endpoint["active_adapters"] = sorted(news[1])
         return endpoint
 
