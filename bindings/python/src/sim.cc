@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 #include <span>
 
 #include "native.h"
@@ -175,6 +176,24 @@ sim::FleetOptions OptionsOf(const FleetArguments& arguments) {
   return options;
 }
 
+// Two runs of one router would share its clock and pool. REQUIRES: the GIL, at both ends.
+class OnlyRun {
+ public:
+  explicit OnlyRun(const Home& home) : home_(&home) {
+    if (!busy.insert(home_).second) {
+      throw StatusError(
+          absl::FailedPreconditionError("router: another run uses it, expected one at a time"));
+    }
+  }
+  ~OnlyRun() { busy.erase(home_); }
+  OnlyRun(const OnlyRun&) = delete;
+  OnlyRun& operator=(const OnlyRun&) = delete;
+
+ private:
+  static inline std::set<const Home*> busy;
+  const Home* home_;
+};
+
 // Runs without the GIL; Python scorers and Ctrl-C take it when they need it. Keeps the decisions of
 // the requests in `explain`, which is sorted.
 std::shared_ptr<RunView> Run(const RouterView& router, WorkloadView& requests,
@@ -185,6 +204,7 @@ std::shared_ptr<RunView> Run(const RouterView& router, WorkloadView& requests,
     throw py::type_error(
         "router: its clock is not a weir.ManualClock; make it with clock=weir.ManualClock()");
   }
+  const OnlyRun only(*home);
   auto& clock = *home->clock_owner.cast<ManualClock*>();
   const sim::FleetOptions options = OptionsOf(arguments);
   requests.seen = true;

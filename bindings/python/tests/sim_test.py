@@ -202,6 +202,23 @@ class FleetTest(unittest.TestCase):
         thread.join()
         self.assertGreater(after, before)
 
+    def test_a_router_has_one_run_at_a_time(self):
+        inner = []
+
+        def again(_request, endpoints):
+            if not inner:
+                try:
+                    sim.Fleet(router, servers=2).run(chats())
+                except weir.FailedPreconditionError as error:
+                    inner.append(str(error))
+            return [1.0] * len(endpoints)
+
+        weir.scorer("run-again", time_budget_s=10, hang_s=30)(again)
+        router = weir.Router.from_config({"plugins": [{"type": "run-again"}]}, seed=1, clock=weir.ManualClock())
+        self.assertEqual(sim.Fleet(router, servers=2).run(chats()).summary()["served"], 120)
+        self.assertRegex(inner[0], "another run")
+        self.assertEqual(sim.Fleet(router, servers=2).run(chats()).summary()["served"], 120)
+
     def test_ctrl_c_ends_a_run(self):
         # Ten days of silence between two requests: a billion scrapes.
         workload = sim.Workload.from_records(

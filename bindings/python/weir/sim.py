@@ -303,6 +303,7 @@ class Fleet:
         Raises:
             weir.InvalidArgumentError: an option out of range, an empty workload.
             weir.ConfigError: a pipeline with errors.
+            weir.FailedPreconditionError: another run uses the fleet's router.
         """
         wanted = sorted({_count("explain", request) for request in explain})
         if len(wanted) > EXPLAIN_MAX:
