@@ -136,6 +136,16 @@ TEST(Workload, StopsAtItsTokens) {
   EXPECT_EQ(workload.status().code(), absl::StatusCode::kResourceExhausted);
 }
 
+TEST(Workload, TakesItsRequestsAndNoMore) {
+  Workload workload;
+  const std::vector<uint32_t> prompt = {1};
+  const RequestRecord record{.session = 1, .prompt = prompt, .answer = prompt};
+  for (uint32_t i = 0; i < kWorkloadRequestsMax; ++i) ASSERT_TRUE(workload.Add(record).ok());
+  EXPECT_EQ(workload.Add(record).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(workload.size(), kWorkloadRequestsMax);
+  EXPECT_EQ(workload.entries().back().followed_by, kNone);
+}
+
 TEST(Workload, RecordsOfASessionFollowOneAnother) {
   Workload workload;
   const std::vector<uint32_t> prompt = TokensOf(1, 10), answer = TokensOf(2, 5);
