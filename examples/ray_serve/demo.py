@@ -7,6 +7,7 @@ import contextlib
 import json
 import statistics
 import sys
+import tempfile
 import time
 
 import model
@@ -77,15 +78,17 @@ def flags():
 
 @contextlib.contextmanager
 def cluster():
-    """A cluster of this machine, without a dashboard and without a port for requests."""
-    ray.init(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False,
-             log_to_driver=False, logging_level="ERROR")
-    serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-    try:
-        yield
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+    """A cluster of this machine alone: on loopback, no dashboard, no port for requests."""
+    with tempfile.TemporaryDirectory(prefix="weir-ray-", ignore_cleanup_errors=True) as folder:
+        ray.init(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False,
+                 log_to_driver=False, logging_level="ERROR", _temp_dir=folder,
+                 _node_ip_address="127.0.0.1")
+        try:
+            serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+            yield
+        finally:
+            serve.shutdown()
+            ray.shutdown()
 
 
 def main():

@@ -19,6 +19,7 @@ import weir.ray  # noqa: E402
 from fleet import until  # noqa: E402
 from ray import serve  # noqa: E402
 from ray.serve.config import RequestRouterConfig  # noqa: E402
+from ray.serve.request_router import FIFOMixin  # noqa: E402
 
 PIPELINE = """apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
@@ -97,6 +98,10 @@ class RayServeTest(unittest.TestCase):
         self.assertLess(blind["hit_ratio"], aware["hit_ratio"] - 0.1)
         self.assertEqual(sum(aware["requests"]), 30)
         self.assertEqual(len(aware["requests"]), 3, "a replica got nothing")
+
+    def test_requests_are_not_swapped(self):
+        # With this mixin a replica goes to the oldest request, not to the one it was chosen for.
+        self.assertFalse(issubclass(weir.ray.WeirRequestRouter, FIFOMixin))
 
     def test_configured_by_path_and_file(self):
         router = RequestRouterConfig(

@@ -3,8 +3,8 @@
     @serve.deployment(request_router_config=weir.ray.request_router_config(seed=1))
     class Model: ...
 
-Needs Ray 2.49 or newer, which must be installed wherever a handle of the deployment lives, as weir
-must. Routing never raises into Serve: whatever goes wrong is counted, logged once a minute, and the
+Written for Ray 2.49 and newer, tested with 2.60. weir must be installed wherever a handle of the
+deployment lives. Routing never raises into Serve: whatever goes wrong is counted, logged once a minute, and the
 replica is chosen by queue length, as Serve does without a router. See docs/ray.md.
 """
 
