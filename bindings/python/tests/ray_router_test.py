@@ -484,7 +484,8 @@ class PromptTest(unittest.TestCase):
                 ({"input": "embed me"}, {"prompt": "embed me"}),
                 (text, {"prompt": "hello", "model": "m"}),
                 (chat, {"messages": [message]}),
-                (7, {}), (None, {}), ([], {}), ([[1]], {})):
+                (7, {}), (None, {}), ([], {}), ([[1]], {}), (mock.MagicMock(), {}),
+                ([message, 7], {}), ({"prompt": {"prompt": "deep"}}, {})):
             with self.subTest(argument):
                 self.assertEqual(weir._prompts.prompt_of((argument,), {}), expected)
                 self.assertEqual(weir._prompts.prompt_of((), {"request": argument}), expected)

@@ -4,8 +4,8 @@
     class Model: ...
 
 Written for Ray 2.49 and newer, tested with 2.60. weir must be installed wherever a handle of the
-deployment lives. Routing never raises into Serve: whatever goes wrong is counted, logged once a minute, and the
-replica is chosen by queue length, as Serve does without a router. See docs/ray.md.
+deployment lives. Routing never raises into Serve: whatever goes wrong is counted, logged once a
+minute, and the replica is chosen by queue length, as Serve does without a router. See docs/ray.md.
 """
 
 from __future__ import annotations
