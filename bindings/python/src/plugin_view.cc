@@ -350,31 +350,45 @@ auto TextField(weir_str weir_request::*field) {
 void AddRequestSight(py::module_& module) {
   py::class_<RequestSight>(module, "PluginRequest", py::module_local(),
                            "The request that a plugin judges; valid during the call only.")
-      .def_property_readonly("id", TextField(&weir_request::id))
-      .def_property_readonly("model", TextField(&weir_request::model))
-      .def_property_readonly("cache_salt", TextField(&weir_request::cache_salt))
-      .def_property_readonly("fairness_id", TextField(&weir_request::fairness_id))
-      .def_property_readonly("priority",
-                             [](const RequestSight& self) { return self.request().priority; })
-      .def_property_readonly("stream",
-                             [](const RequestSight& self) {
-                               return (self.request().flags & WEIR_REQUEST_STREAM) != 0;
-                             })
-      .def_property_readonly("size_bytes",
-                             [](const RequestSight& self) { return self.request().size_bytes; })
-      .def_property_readonly("max_output_tokens",
-                             [](const RequestSight& self) -> py::object {
-                               const int64_t count = self.request().max_output_tokens;
-                               return count < 0 ? py::object(py::none()) : py::int_(count);
-                             })
-      .def_property_readonly("token_count", TokenCountOf)
-      .def_property_readonly("tokens", TokensOf)
-      .def_property_readonly("text", TextOfPrompts)
-      .def_property_readonly("headers", HeadersOf)
+      .def_property_readonly("id", TextField(&weir_request::id), "The x-request-id.")
+      .def_property_readonly("model", TextField(&weir_request::model),
+                             "That the endpoint is asked for.")
+      .def_property_readonly("cache_salt", TextField(&weir_request::cache_salt),
+                             "Part of the names of prompt blocks.")
+      .def_property_readonly("fairness_id", TextField(&weir_request::fairness_id),
+                             "Whose request it is.")
       .def_property_readonly(
-          "now_s", [](const RequestSight& self) { return double(self.call().now_ns) / 1e9; })
-      .def("uniform",
-           [](const RequestSight& self) { return self.call().host->uniform(&self.call()); });
+          "priority", [](const RequestSight& self) { return self.request().priority; },
+          "Of its objective.")
+      .def_property_readonly(
+          "stream",
+          [](const RequestSight& self) {
+            return (self.request().flags & WEIR_REQUEST_STREAM) != 0;
+          },
+          "Whether the client asked for an event stream.")
+      .def_property_readonly(
+          "size_bytes", [](const RequestSight& self) { return self.request().size_bytes; },
+          "Of the body, or of the prompt.")
+      .def_property_readonly(
+          "max_output_tokens",
+          [](const RequestSight& self) -> py::object {
+            const int64_t count = self.request().max_output_tokens;
+            return count < 0 ? py::object(py::none()) : py::int_(count);
+          },
+          "The client's limit, None if it gave none.")
+      .def_property_readonly("token_count", TokenCountOf, "Of all prompts, once they are tokens.")
+      .def_property_readonly(
+          "tokens", TokensOf,
+          "Token ids of all prompts, an array of int64; empty if the prompt is text.")
+      .def_property_readonly("text", TextOfPrompts, "All text of the prompts, one after another.")
+      .def_property_readonly("headers", HeadersOf, "Names are lower case.")
+      .def_property_readonly(
+          "now_s", [](const RequestSight& self) { return double(self.call().now_ns) / 1e9; },
+          "The router's time.")
+      .def(
+          "uniform",
+          [](const RequestSight& self) { return self.call().host->uniform(&self.call()); },
+          "The next random number in 0..1, from the decision's seed.");
 }
 
 }  // namespace
@@ -384,19 +398,35 @@ void AddPluginViews(py::module_& module) {
   py::class_<EndpointsSight>(module, "PluginEndpoints", py::module_local(),
                              "The candidates that a plugin judges, as arrays.")
       .def("__len__", &EndpointsSight::count)
-      .def_property_readonly("waiting_requests", &EndpointsSight::Waiting)
-      .def_property_readonly("running_requests", &EndpointsSight::Running)
-      .def_property_readonly("kv_used_ratio", &EndpointsSight::KvUsed)
-      .def_property_readonly("sample_age_s", &EndpointsSight::SampleAge)
-      .def_property_readonly("slots", &EndpointsSight::Slots)
-      .def_property_readonly("in_flight", &EndpointsSight::InFlight)
-      .def_property_readonly("in_flight_tokens", &EndpointsSight::InFlightTokens)
-      .def_property_readonly("prefix_match", &EndpointsSight::PrefixMatch)
-      .def_property_readonly("uncached_tokens", &EndpointsSight::UncachedTokens)
-      .def_property_readonly("names", &EndpointsSight::Names)
-      .def_property_readonly("addresses", &EndpointsSight::Addresses)
-      .def("labels", &EndpointsSight::Labels, py::arg("key"))
-      .def("intern", &EndpointsSight::Intern, py::arg("value"));
+      .def_property_readonly(
+          "waiting_requests", &EndpointsSight::Waiting,
+          "Queued in the engine, and what was sent there since its last metrics; int64.")
+      .def_property_readonly("running_requests", &EndpointsSight::Running,
+                             "In the engine's batch; int64.")
+      .def_property_readonly("kv_used_ratio", &EndpointsSight::KvUsed,
+                             "Share of the KV cache in use, 0..1; float64.")
+      .def_property_readonly("sample_age_s", &EndpointsSight::SampleAge,
+                             "Age of these numbers, inf if they were never read; float64.")
+      .def_property_readonly("slots", &EndpointsSight::Slots,
+                             "Small integers that stay while the endpoint lives; int64.")
+      .def_property_readonly("in_flight", &EndpointsSight::InFlight,
+                             "Requests begun here and not ended; int64. Needs "
+                             "reads=[\"in_flight\"], which is the default.")
+      .def_property_readonly("in_flight_tokens", &EndpointsSight::InFlightTokens,
+                             "Their prompt tokens; int64. Needs reads=[\"in_flight\"].")
+      .def_property_readonly("prefix_match", &EndpointsSight::PrefixMatch,
+                             "Share of the prompt that the endpoint holds, 0..1; float64. Needs "
+                             "reads=[\"prefix_match\"].")
+      .def_property_readonly(
+          "uncached_tokens", &EndpointsSight::UncachedTokens,
+          "Tokens of the prompt that it does not hold; int64. Needs reads=[\"uncached_tokens\"].")
+      .def_property_readonly("names", &EndpointsSight::Names, "As given to the pool.")
+      .def_property_readonly("addresses", &EndpointsSight::Addresses, "As given to the pool.")
+      .def("labels", &EndpointsSight::Labels, py::arg("key"),
+           "Numbers of the values of a label, 0 where there is none; int64. intern() tells which "
+           "value has which.")
+      .def("intern", &EndpointsSight::Intern, py::arg("value"),
+           "The number of a label value, 4294967295 if no endpoint has it.");
 }
 
 }  // namespace weir::python

@@ -56,7 +56,6 @@ size_t Narrow(const uint64_t* from, size_t count, uint32_t* to) {
 struct RequestFields::Field {
   const char* name;
   void (*read)(RequestFields& self, PyObject* value);
-  PyObject* interned = nullptr;
 };
 
 // None counts as absent for each.
@@ -106,6 +105,12 @@ const RequestFields::Field& RequestFields::Find(PyObject* name) {
     if (text == field.name) return field;
   }
   throw py::type_error("decide() got an unexpected keyword argument '" + std::string(text) + "'");
+}
+
+py::tuple RequestFields::Names() {
+  py::list names;
+  for (const Field& field : kFields) names.append(field.name);
+  return py::tuple(names);
 }
 
 RequestFields::~RequestFields() {

@@ -26,7 +26,8 @@ class RequestFields {
   // body. Needs no GIL; `forwarded` gets the body if it must be changed. [hot]
   absl::StatusOr<weir::Decision> Decide(const weir::Router& router, BorrowedIntake& intake,
                                         std::optional<std::string>* forwarded);
-  bool has_body() const { return has_body_; }
+  // Names of all arguments.
+  static py::tuple Names();
 
  private:
   struct Field;

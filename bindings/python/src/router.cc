@@ -76,6 +76,34 @@ py::object ToPython(const std::shared_ptr<Home>& home, weir::Decision decision,
   return py::cast(std::make_unique<DecisionView>(home, std::move(decision), std::move(forwarded)));
 }
 
+constexpr char kDecideDoc[] =
+    R"(Chooses an endpoint for a request. Never waits; takes microseconds and keeps the GIL.
+
+All arguments are keywords; None counts as absent.
+
+model: the name that the endpoint is asked for.
+adapter: a LoRA adapter, which engines know as a model of its name.
+
+At most one prompt:
+tokens: token ids, a one-dimensional buffer of 4- or 8-byte integers (NumPy array, array.array,
+    CPU tensor; uint32 and int32 are not copied) or a list of int.
+prompt: text.
+messages: chat messages, as in a body of OpenAI's.
+body: bytes of a request's body, read once; objectives and model rewrites apply, and
+    Decision.body tells what to send if it is another.
+
+path: of the body's API, "/v1/chat/completions" if absent.
+headers: dict of str, at most 128.
+request_id, fairness_id, cache_salt: str, for plugins and explanations.
+priority, max_output_tokens: int.
+stream: bool.
+subset: addresses that may serve the request, "host:port" or "host".
+if_available: refuse unless the endpoint holds a part of the prompt.
+
+Raises UnavailableError (no endpoint), ExhaustedError (filters left none), InvalidArgumentError
+(a body that cannot be read), FailedPreconditionError (if_available), TypeError and ValueError
+that name the argument, ClosedError, ForkedError.)";
+
 // What one request of a batch came to.
 struct Outcome {
   absl::StatusOr<weir::Decision> decision = absl::CancelledError("interrupted");
@@ -251,16 +279,30 @@ void AddRouter(py::module_& module) {
            py::arg("decisions_kept") = 64, py::arg("clock") = py::none(),
            py::arg("unscraped") = "worst", py::arg("count_unscraped_requests") = true,
            py::arg("sample_age_s_max") = 0.0)
-      .def("decide", [](RouterView& self, const py::kwargs& fields) { return self.Decide(fields); })
-      .def("decide_batch", &RouterView::DecideBatch, py::arg("requests"))
-      .def("begin", &RouterView::Begin, py::arg("decision"), py::arg("target") = 0)
-      .def("recent_decisions", &RouterView::RecentDecisions)
-      .def("stats", &RouterView::Stats)
-      .def("metrics", &RouterView::Metrics)
-      .def("describe", &RouterView::Describe)
-      .def_property_readonly("pool", &RouterView::pool)
-      .def_property_readonly("closed", &RouterView::closed)
-      .def("close", &RouterView::Close);
+      .def(
+          "decide", [](RouterView& self, const py::kwargs& fields) { return self.Decide(fields); },
+          kDecideDoc)
+      .def("decide_batch", &RouterView::DecideBatch, py::arg("requests"),
+           "Decides a list of dicts of decide()'s arguments, without the GIL.\n\n"
+           "Returns as many items: a Decision, or the weir.Error that decide() would have raised.\n"
+           "Ctrl-C interrupts it.")
+      .def("begin", &RouterView::Begin, py::arg("decision"), py::arg("target") = 0,
+           "The request goes to decision.targets[target] now; returns its Flight.\n\n"
+           "Raises ExhaustedError when 1,048,576 requests are in flight.")
+      .def("recent_decisions", &RouterView::RecentDecisions,
+           "The last `decisions_kept` decisions, newest first.")
+      .def("stats", &RouterView::Stats,
+           "Counters since creation, among them those of each plugin. For a plugin written in\n"
+           "Python `counters` begins with calls that failed, over budget, and left out.")
+      .def("metrics", &RouterView::Metrics, "The same and the pool's load, as Prometheus text.")
+      .def("describe", &RouterView::Describe, "The pipeline as it runs, as text.")
+      .def_property_readonly("pool", &RouterView::pool, "The endpoints.")
+      .def_property_readonly("closed", &RouterView::closed, "Whether close() was called.")
+      .def(
+          "close", &RouterView::Close,
+          "Ends the router: what follows raises ClosedError. Its decisions stay readable, and its\n"
+          "flights may end. May be called again.");
+  module.attr("request_fields") = RequestFields::Names();
 }
 
 }  // namespace weir::python

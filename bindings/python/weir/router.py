@@ -8,10 +8,13 @@ import os
 import pathlib
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _native
 from .errors import NotFoundError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 
 class Router(_native.Router):
@@ -35,7 +38,7 @@ class Router(_native.Router):
     """
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Router:
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads an EndpointPickerConfig file (YAML or JSON)."""
         file = pathlib.Path(path)
         try:
@@ -45,12 +48,12 @@ class Router(_native.Router):
         return cls(text, str(path), **options)
 
     @classmethod
-    def from_text(cls, text: str, name: str = "config", **options: Any) -> Router:
+    def from_text(cls, text: str, name: str = "config", **options: Any) -> Self:
         """Loads a pipeline from text; `name` stands for the file in errors."""
         return cls(text, name, **options)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], **options: Any) -> Router:
+    def from_config(cls, config: Mapping[str, Any], **options: Any) -> Self:
         """Loads a pipeline from a dict of the same shape as the file.
 
         `apiVersion` and `kind` may be left out.
@@ -67,18 +70,18 @@ class Router(_native.Router):
         return cls(json.dumps(whole), "config", **options)
 
     @classmethod
-    def default(cls, **options: Any) -> Router:
+    def default(cls, **options: Any) -> Self:
         """The default pipeline: queue length 2, KV cache use 2, cached prefix 3, highest sum wins."""
         return cls(None, **options)
 
-    async def admit(self, **request: Any) -> _native.Decision:
+    async def admit(self, **request: Unpack[_native.RequestFields]) -> _native.Decision:
         """Waits until the request may go, then decides; takes what `decide` takes.
 
         This version has no queue in front of the engine: it never waits.
         """
         return self.decide(**request)
 
-    def __enter__(self) -> Router:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
