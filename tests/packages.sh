@@ -10,7 +10,7 @@ build=(build-essential cmake ninja-build ccache mold pkg-config ca-certificates
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev
   libxxhash-dev libnghttp2-dev zlib1g-dev python3-dev pybind11-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev libgrpc++-dev golang-go golang-google-grpc-dev
-  clang-format git curl openssl nginx chromium python3 python3-venv)
+  clang-format git curl openssl nginx nginx-dev chromium python3 python3-venv)
 python=(python3 python3-venv ca-certificates)
 envoy=("${python[@]}" curl)
 wanted=()

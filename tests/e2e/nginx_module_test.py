@@ -1,0 +1,181 @@
+"""Debian's nginx with the module of examples/nginx, before simulated servers."""
+
+import json
+import os
+import pathlib
+
+import fleet
+import wire
+from envoy_fleet import free_ports
+from fleet import MODEL, ROOT, until
+
+NGINX = fleet.need_program("nginx", "/usr/sbin/nginx")
+BUILT = pathlib.Path(os.environ.get("WEIR_EXAMPLES_DIR", ROOT / "build/dev/tests/install")) / "nginx"
+MODULE = BUILT / "ngx_http_weir_module.so"
+if not MODULE.exists():
+    fleet.skip(f"{MODULE} is not built; it needs the package nginx-dev")
+
+PIPELINE = ROOT / "examples/nginx/pipeline.yaml"
+STREAM = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+ENDLESS = json.dumps({**STREAM, "max_tokens": 20000, "ignore_eos": True}).encode()
+CONF = """load_module {module};
+{user}
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr info;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  client_body_buffer_size 64k;
+  upstream models {{
+{servers}
+    {method}
+    keepalive 4;
+  }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://models;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_next_upstream error timeout non_idempotent;
+      add_header X-Server $upstream_addr always;
+    }}
+    location = /weir {{ weir_status models; }}
+  }}
+}}
+"""
+
+
+class Nginx:
+    """A running nginx."""
+
+    def __init__(self, programs, servers, method=f"weir {PIPELINE};"):
+        (self.port,) = free_ports(1)
+        self.conf = programs.file("nginx.conf", CONF.format(
+            module=MODULE, folder=programs.folder, method=method, port=self.port,
+            user="user root;" if os.geteuid() == 0 else "",  # who reads the test's folder
+            servers="\n".join(f"    server 127.0.0.1:{s.port};" for s in servers)))
+        self.argv = [NGINX, "-e", "stderr", "-c", self.conf]
+        self.program = None
+        self.programs = programs
+
+    def start(self):
+        self.program = self.programs.start("nginx", self.argv)
+        self.program.wait_for_line("start worker process ")
+        return self
+
+    def fetch(self, method, path, body=None, headers=None):
+        return fleet.fetch(self.port, method, path, body, headers)
+
+    def chat(self, text, **members):
+        body = {"model": MODEL, "messages": [{"role": "user", "content": text}], **members}
+        return self.fetch("POST", "/v1/chat/completions", body)
+
+    def metric(self, name, **labels):
+        return fleet.Metrics(self.fetch("GET", "/weir").body.decode()).value(name, **labels)
+
+
+class NginxTest(fleet.FleetTest):
+    @classmethod
+    def start(cls, programs):
+        cls.servers = programs.sim(2, "--seed", 1)
+        cls.nginx = Nginx(programs, cls.servers).start()
+        cls.names = {f"127.0.0.1:{server.port}": server for server in cls.servers}
+
+    def idle(self):
+        until(lambda: self.nginx.metric("weir_flights") == 0, "no request in flight")
+
+    def test_conversations_stay_where_their_prefix_is(self):
+        homes = set()
+        for talk in range(6):
+            text = f"conversation {talk}: " + "the same long beginning " * 60
+            answers = [self.nginx.chat(text + " more" * turn, max_tokens=4) for turn in range(4)]
+            self.assertEqual([a.status for a in answers], [200] * 4)
+            seen = {a.headers["x-server"] for a in answers}
+            self.assertEqual(len(seen), 1, "one server for a conversation")
+            homes |= seen
+        self.assertLessEqual(homes, set(self.names))
+        self.idle()
+
+    def test_requests_in_flight_are_counted_until_they_end(self):
+        clients = [wire.Client(self.nginx.port) for _ in range(4)]
+        try:
+            for client in clients:
+                client.send(wire.post(ENDLESS))
+                self.assertIn(b"data: ", client.reader.until(b"data: ") or b"")
+            self.assertEqual(self.nginx.metric("weir_flights"), 4)
+            until(lambda: [s.running_requests() for s in self.servers] == [2, 2],
+                  "two streams on each server")
+        finally:
+            for client in clients:
+                client.sock.close()
+        self.idle()
+
+    def test_what_weir_cannot_read_goes_to_a_server(self):
+        models = self.nginx.fetch("GET", "/v1/models")
+        self.assertEqual(models.json()["data"][0]["id"], MODEL)
+        broken = self.nginx.fetch("POST", "/v1/chat/completions", b"{")
+        self.assertEqual(broken.status, 400)
+        self.assertIn(broken.headers["x-server"], self.names)
+        large = self.nginx.chat("x" * 200_000, max_tokens=1)  # its body lies in a file
+        self.assertIn(large.headers["x-server"], self.names)
+        many = {f"X-Header-{i}": "v" for i in range(200)}
+        answer = self.nginx.fetch("GET", "/v1/models", headers=many)  # more than weir takes
+        self.assertIn(answer.headers["x-server"], self.names)
+        self.idle()
+
+    def test_reload_keeps_streams_and_serves_on(self):
+        with wire.Client(self.nginx.port) as client:
+            client.send(wire.post(ENDLESS))
+            self.assertIn(b"data: ", client.reader.until(b"data: ") or b"")
+            done = fleet.run([*self.nginx.argv, "-s", "reload"])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            until(lambda: self.nginx.metric("weir_flights") == 0, "a new worker")
+            self.assertIn(b"data: ", client.reader.until(b"data: ") or b"", "the old one goes on")
+            self.assertEqual(self.nginx.chat("hi", max_tokens=2).status, 200)
+
+
+class NginxFaultTest(fleet.unittest.TestCase):
+    def setUp(self):
+        self.programs = fleet.Fleet()
+        self.addCleanup(lambda: self.assertEqual(self.programs.stop(), []))
+
+    def test_the_next_server_takes_over(self):
+        first, second = self.programs.sim()[0], self.programs.sim()[0]
+        nginx = Nginx(self.programs, [first, second]).start()
+        first.program.kill()
+        for turn in range(6):
+            answer = nginx.chat(f"prompt {turn}", max_tokens=2)
+            self.assertEqual(answer.status, 200)
+            self.assertTrue(answer.headers["x-server"].endswith(f"127.0.0.1:{second.port}"))
+        second.program.kill()
+        self.assertEqual(nginx.chat("nobody", max_tokens=2).status, 502)
+        self.assertEqual(nginx.metric("weir_flights"), 0)
+        self.assertGreaterEqual(nginx.metric("weir_decisions_total"), 7)
+
+    def test_mistakes_stop_the_start(self):
+        servers = self.programs.sim()
+        wrong = self.programs.file("wrong.yaml", PIPELINE.read_text().replace(
+            "type: active-request-scorer", "type: active-requests-scorer"))
+        for method, says in ((f"weir {wrong};", "did you mean"),
+                             ("weir missing.yaml;", "missing.yaml: cannot be read"),
+                             ("least_conn; weir;", "weir\" directive follows another"),
+                             ("weir a b;", "invalid number of arguments")):
+            nginx = Nginx(self.programs, servers, method)
+            done = fleet.run([*nginx.argv, "-t"])
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(says, done.stderr)
+        done = fleet.run([*Nginx(self.programs, servers, "weir;").argv, "-t"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    fleet.main()
