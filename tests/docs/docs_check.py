@@ -7,6 +7,7 @@ Marked blocks:
   ```yaml pipeline           a pipeline that weir-gateway accepts
   ```yaml pipeline default   and that is the gateway's own
   ```yaml refused            one that it refuses, with exactly the lines of the ```text errors that follows
+  <!-- from: PATH -->        before a block: its lines stand in that file
   ```sh                      commands; each weir program has the flags that are used, each script exists
 """
 
@@ -173,6 +174,20 @@ def configuration(root, _bin):
         yield "docs/quickstart.md: the default pipeline is not the one of apps/gateway/gateway.cc"
 
 
+def excerpts(root, _bin):
+    """A block after "<!-- from: PATH -->" stands in that file, line by line but for the indentation."""
+    count = 0
+    for page in pages(root):
+        for match in re.finditer(r"^<!-- from: (\S+) -->\n```\w*\n(.*?)^```$", read(page), re.M | re.S):
+            count += 1
+            bare = lambda text: "".join(f"\n{line.strip()}" for line in text.splitlines()) + "\n"
+            if not (root / match[1]).is_file() or bare(match[2]) not in bare(read(root / match[1])):
+                line = read(page).count("\n", 0, match.start()) + 1
+                yield f"{page}:{line}: not in {match[1]}"
+    if count == 0:
+        yield "no excerpt found"
+
+
 def pipelines(root, binaries):
     count = 0
     for page in pages(root):
@@ -311,7 +326,7 @@ def epp_metrics(root, _bin):
             yield f"tests/golden/metrics/requests.prom: {name} is written by no page"
 
 
-CHECKS = {check.__name__: check for check in (links, sources, compatibility, configuration, pipelines, refusals, flags,
+CHECKS = {check.__name__: check for check in (links, sources, excerpts, compatibility, configuration, pipelines, refusals, flags,
                                               epp_flags, epp_metrics)}
 
 

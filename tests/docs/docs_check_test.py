@@ -36,6 +36,17 @@ class DocsCheckTest(unittest.TestCase):
     def found(self, check):
         return "\n".join(docs_check.CHECKS[check](self.root, self.root / "bin"))
 
+    def test_excerpts(self):
+        self.write("examples/a.c", "int a;\n  int b;\n  int c;\n}\n")
+        self.write("docs/a.md", "<!-- from: examples/a.c -->\n```c\nint b;\nint c;\n```\n")
+        self.assertEqual(self.found("excerpts"), "")
+        self.write("docs/a.md", "x\n<!-- from: examples/a.c -->\n```c\nint a;\nint c;\n```\n")
+        self.assertIn("a.md:2: not in examples/a.c", self.found("excerpts"))
+        self.write("docs/a.md", "<!-- from: examples/b.c -->\n```c\nint a;\n```\n")
+        self.assertIn("not in examples/b.c", self.found("excerpts"))
+        self.write("docs/a.md", "")
+        self.assertIn("no excerpt found", self.found("excerpts"))
+
     def test_links(self):
         self.write("docs/a.md", "# One word\n[b](b.md) [c](a.md#one-word) [d](a.md#two) [e](https://example.com)\n")
         self.assertIn("b.md does not exist", self.found("links"))
