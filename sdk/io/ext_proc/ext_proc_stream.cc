@@ -142,7 +142,7 @@ bool ExtProcStream::KeepHeaders(std::string_view header_map) {
   Code code = Code::kResourceExhausted;
   if (header_map.size() <= kHeaderBytesMax) {
     header_bytes_ = core_.buffers.Acquire(header_map.size());
-    std::memcpy(header_bytes_.data(), header_map.data(), header_map.size());
+    std::copy(header_map.begin(), header_map.end(), header_bytes_.data());
     code = ReadHeaders({header_bytes_.data(), header_map.size()}, &headers_);
   }
   if (code == Code::kInvalidArgument) {

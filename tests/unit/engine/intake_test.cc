@@ -126,7 +126,8 @@ Json Seen(const Request& request, const IntakeResult& result, const std::string&
 }
 
 TEST(Intake, ChoosesTheParserOfTheGoldenPaths) {
-  for (const Json& one : Golden("parser_choice.json").at("cases")) {
+  const Json golden = Golden("parser_choice.json");
+  for (const Json& one : golden.at("cases")) {
     if (one.at("parsers").empty()) continue;  // a file cannot say so
     Intake intake(RouterWith(one.at("parsers")));
     Request request;

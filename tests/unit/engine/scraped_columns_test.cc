@@ -28,7 +28,8 @@ std::vector<double> Scores(const Router& router, const Request& request) {
     EXPECT_TRUE(decision.ok());
   }
   std::vector<double> totals;
-  for (const auto& row : router.Decide(request)->explanation().profiles[0].endpoints) {
+  const Explanation explanation = router.Decide(request)->explanation();
+  for (const auto& row : explanation.profiles[0].endpoints) {
     totals.push_back(row.dropped_by.empty() ? row.total : -1);
   }
   return totals;

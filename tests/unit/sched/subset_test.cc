@@ -31,7 +31,8 @@ std::vector<std::string> Left(const std::vector<std::string>& endpoints,
 
 TEST(KeepSubset, LeavesWhatTheGoldenHintsName) {
   std::ifstream file(std::string(WEIR_SOURCE_DIR) + "/tests/golden/intake/subset.json");
-  for (const nlohmann::json& one : nlohmann::json::parse(file).at("cases")) {
+  const nlohmann::json golden = nlohmann::json::parse(file);
+  for (const nlohmann::json& one : golden.at("cases")) {
     if (one.at("subset").is_null()) continue;  // no hint: Decide does not ask
     EXPECT_EQ(Left(one.at("endpoints"), one.at("subset")), one.at("left")) << one.at("name");
   }

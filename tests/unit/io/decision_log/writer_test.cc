@@ -1,17 +1,21 @@
 #include "weir/io/decision_log/writer.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <thread>
 
 #include "testing/allocation_guard.h"
 #include "weir/decision_recorder.h"
 #include "weir/io/decision_log/reader.h"
+#include "weir/io/loop/unique_fd.h"
 #include "weir/prefix_hash.h"
 #include "weir/router.h"
 
@@ -278,6 +282,9 @@ TEST_F(DecisionLogWriterTest, StopsAtItsSizeAndSaysSo) {
 }
 
 TEST_F(DecisionLogWriterTest, DropsAndCountsWhatFindsNoRoom) {
+  // Nobody reads this pipe yet, so that the writer waits once it is full.
+  ASSERT_EQ(::mkfifo(options_.path.c_str(), 0600), 0);
+  const UniqueFd pipe(::open(options_.path.c_str(), O_RDONLY | O_NONBLOCK));
   options_.ring_bytes = kDecisionLogRingBytesMin;
   const Router router = Make();
   Add(router, "a");
@@ -287,16 +294,26 @@ TEST_F(DecisionLogWriterTest, DropsAndCountsWhatFindsNoRoom) {
   request.prompts = prompts;
   uint32_t decided = 0;
   std::vector<Flight> flights;
-  // Faster than anybody writes: the ring holds fourteen.
+  // The ring holds fourteen.
   while (writer_->stats().dropped_ring_full == 0 && decided < 10'000) {
     const Decision decision = router.Decide(request).value();
     flights.push_back(router.Begin(decision));
     ++decided;
   }
   flights.clear();
+  ASSERT_EQ(::fcntl(pipe.get(), F_SETFL, 0), 0);
+  options_.path = folder_ + "/copy";
+  std::thread copy([&] {
+    std::ofstream file(options_.path, std::ios::binary);
+    char bytes[4096];
+    for (ssize_t count; (count = ::read(pipe.get(), bytes, sizeof bytes)) > 0;) {
+      file.write(bytes, count);
+    }
+  });
   writer_->Flush();
   ASSERT_TRUE(router.Decide(request).ok());
   writer_->Close();
+  copy.join();
   const DecisionLogStats stats = writer_->stats();
   EXPECT_GE(stats.dropped_ring_full, 1u);
   EXPECT_EQ(stats.decisions + stats.dropped_ring_full, decided + 1);
