@@ -22,12 +22,14 @@ std::atomic<bool> exiting{false};
 // nobody enters it, and those inside come out first.
 void AtExit() {
   exiting.store(true);
-  StopWatchdog();
-  const py::gil_scoped_release release;
-  const auto deadline = std::chrono::steady_clock::now() + kExitWaitMax;
-  while (inside_count.load() > 0 && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(kExitPoll);
+  {
+    const py::gil_scoped_release release;
+    const auto deadline = std::chrono::steady_clock::now() + kExitWaitMax;
+    while (inside_count.load() > 0 && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(kExitPoll);
+    }
   }
+  StopWatchdog();
 }
 
 void AfterForkInChild() {

@@ -23,16 +23,9 @@ py::dict BuildInfo() {
   return info;
 }
 
-void RefuseSubinterpreters() {
-  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-    throw py::import_error("weir does not run in subinterpreters; import it in the main one");
-  }
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
-  RefuseSubinterpreters();
   module.doc() = "The native part of weir; use the package weir.";
   AddErrors(module);
   AddLifecycle(module);

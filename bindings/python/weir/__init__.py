@@ -19,6 +19,7 @@ from __future__ import annotations
 import atexit
 import os
 
+from . import _interpreter as _interpreter  # first: it may refuse
 from . import errors as errors
 from ._native import (
     Decision,
