@@ -12,7 +12,8 @@ BLOCK_CHARACTERS = 256
 CHARACTERS_PER_TOKEN = 4
 
 
-@serve.deployment(ray_actor_options={"num_cpus": 0}, max_ongoing_requests=8)
+@serve.deployment(ray_actor_options={"num_cpus": 0}, max_ongoing_requests=8,
+                  graceful_shutdown_wait_loop_s=0.1)
 class Model(weir.ray.StatsMixin):
     def __init__(self, prefill_s_per_token=50e-6, decode_s_per_token=1e-3, cache_tokens=20000):
         self._prefill_s, self._decode_s = prefill_s_per_token, decode_s_per_token
