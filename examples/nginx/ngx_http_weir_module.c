@@ -179,6 +179,20 @@ static void ngx_http_weir_free_peer(ngx_peer_connection_t* pc, void* data, ngx_u
   if (pc->tries > 0) --pc->tries;
 }
 
+#if (NGX_HTTP_SSL)
+/* TLS sessions are not kept; nginx calls these all the same. */
+static ngx_int_t ngx_http_weir_set_session(ngx_peer_connection_t* pc, void* data) {
+  (void)pc;
+  (void)data;
+  return NGX_OK;
+}
+
+static void ngx_http_weir_save_session(ngx_peer_connection_t* pc, void* data) {
+  (void)pc;
+  (void)data;
+}
+#endif
+
 /* Of the request's pool: whatever nginx did not end by free_peer. */
 static void ngx_http_weir_cleanup(void* data) {
   ngx_http_weir_ctx_t* ctx = data;
@@ -213,6 +227,10 @@ static ngx_int_t ngx_http_weir_init_peer(ngx_http_request_t* r, ngx_http_upstrea
   r->upstream->peer.data = ctx;
   r->upstream->peer.get = ngx_http_weir_get_peer;
   r->upstream->peer.free = ngx_http_weir_free_peer;
+#if (NGX_HTTP_SSL)
+  r->upstream->peer.set_session = ngx_http_weir_set_session;
+  r->upstream->peer.save_session = ngx_http_weir_save_session;
+#endif
   r->upstream->peer.tries = ctx->target_count > 0 ? ctx->target_count : 1;
   return NGX_OK;
 }

@@ -48,7 +48,9 @@ http {{
       proxy_next_upstream error timeout non_idempotent;
       add_header X-Server $upstream_addr always;
     }}
+    location /tls/ {{ proxy_pass https://models; }}
     location = /weir {{ weir_status models; }}
+    location = /weir/none {{ weir_status nobody; }}
   }}
 }}
 """
@@ -130,6 +132,13 @@ class NginxTest(fleet.FleetTest):
         many = {f"X-Header-{i}": "v" for i in range(200)}
         answer = self.nginx.fetch("GET", "/v1/models", headers=many)  # more than weir takes
         self.assertIn(answer.headers["x-server"], self.names)
+        self.idle()
+
+    def test_servers_that_do_not_speak_tls_are_an_error(self):
+        self.assertEqual(self.nginx.fetch("GET", "/tls/v1/models").status, 502)
+        self.assertEqual(self.nginx.fetch("GET", "/weir/none").status, 404)
+        self.assertEqual(self.nginx.fetch("HEAD", "/weir").status, 200)
+        self.assertEqual(self.nginx.fetch("POST", "/weir", b"x").status, 200)
         self.idle()
 
     def test_reload_keeps_streams_and_serves_on(self):
