@@ -15,7 +15,7 @@ namespace {
 // Counters of an instance, in RouterStats::Plugin::counters.
 constexpr uint32_t kCounterFailed = 0;   // raised, hung, or returned what cannot be used
 constexpr uint32_t kCounterOverrun = 1;  // took longer than its budget
-constexpr uint32_t kCounterSkipped = 2;  // not called: disabled, or the interpreter ends
+constexpr uint32_t kCounterSkipped = 2;  // not called: disabled, interrupted, or at exit
 
 // Types by name: guarded by the GIL, leaked. A name that changes kind or columns gets another type;
 // the old one stays for the routers that have it.
@@ -194,8 +194,10 @@ py::object TakeCreationError() {
   return py::reinterpret_steal<py::object>(std::exchange(creation_error, nullptr));
 }
 
+bool Interrupted() noexcept { return interrupt != nullptr; }
+
 void RaiseInterrupts() {
-  if (interrupt == nullptr) return;
+  if (!Interrupted()) return;
   const py::gil_scoped_acquire gil;
   const auto error = py::reinterpret_steal<py::object>(std::exchange(interrupt, nullptr));
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
@@ -258,7 +260,7 @@ bool Plugin::Ask(const Call& call) {
 template <class Use>
 bool Plugin::Run(const weir_call* call, const weir_request* request, const weir_batch* batch,
                  const double* score, const Use& use) noexcept {
-  if (disabled_.load(std::memory_order_relaxed) || Exiting()) {
+  if (disabled_.load(std::memory_order_relaxed) || Exiting() || Interrupted()) {
     call->host->count(call, kCounterSkipped, 1);
     return false;
   }

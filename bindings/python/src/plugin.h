@@ -47,6 +47,9 @@ std::vector<const weir_module*> RegisteredModules();
 // What a constructor raised on this thread while a router was made; empty if nothing. Once.
 py::object TakeCreationError();
 
+// Whether this thread has something for RaiseInterrupts().
+bool Interrupted() noexcept;
+
 // Raises what a plugin left to be raised when its decision is made: KeyboardInterrupt and the like.
 // Cheap if there is nothing, and then needs no GIL. To be called after each Router::Decide.
 void RaiseInterrupts();

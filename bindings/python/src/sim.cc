@@ -9,6 +9,7 @@
 #include <span>
 
 #include "native.h"
+#include "plugin.h"
 #include "router.h"
 #include "weir/sim/fleet.h"
 #include "weir/sim/tokens.h"
@@ -205,6 +206,7 @@ std::shared_ptr<RunView> Run(const RouterView& router, WorkloadView& requests,
         "router: its clock is not a weir.ManualClock; make it with clock=weir.ManualClock()");
   }
   const OnlyRun only(*home);
+  const Entry entry;
   auto& clock = *home->clock_owner.cast<ManualClock*>();
   const sim::FleetOptions options = OptionsOf(arguments);
   requests.seen = true;
@@ -213,7 +215,7 @@ std::shared_ptr<RunView> Run(const RouterView& router, WorkloadView& requests,
   const sim::FleetHooks hooks = {.keep_going =
                                      [] {
                                        const py::gil_scoped_acquire gil;
-                                       return PyErr_CheckSignals() == 0;
+                                       return !Interrupted() && PyErr_CheckSignals() == 0;
                                      },
                                  .on_decision =
                                      [&](uint32_t request, weir::Decision decision) {
@@ -226,6 +228,7 @@ std::shared_ptr<RunView> Run(const RouterView& router, WorkloadView& requests,
     return sim::RunFleet(options, *workload, home->router, clock, hooks);
   }();
   if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  RaiseInterrupts();
   auto run = std::make_shared<RunView>(*workload, ValueOf(std::move(finished)));
   for (auto& [request, decision] : kept) {
     run->decisions[py::int_(request)] =

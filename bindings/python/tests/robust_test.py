@@ -133,13 +133,18 @@ class ProcessTest(unittest.TestCase):
 
             router = make("hangs")
             signal.signal(signal.SIGALRM, signal.default_int_handler)
-            for call in (lambda: router.decide(prompt="x"), lambda: router.decide_batch([{}, {}])):
+            from weir import sim
+            config = {"plugins": [{"type": "hangs"}, {"type": "max-score-picker"}],
+                      "schedulingProfiles": [{"name": "default", "plugins": [{"pluginRef": "hangs"}]}]}
+            workload = sim.Workload.conversations(conversations=10, groups=2, seed=1)
+            for call in (lambda: router.decide(prompt="x"), lambda: router.decide_batch([{}, {}]),
+                         lambda: sim.Fleet(config, servers=2).run(workload)):
                 signal.setitimer(signal.ITIMER_REAL, 0.05)
                 try:
                     call()
                 except KeyboardInterrupt:
                     print("interrupted")
-            """, "interrupted\ninterrupted\n")
+            """, 3 * "interrupted\n")
 
     def test_ctrl_c_interrupts_admit(self):
         self.expect("""
