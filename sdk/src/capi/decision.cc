@@ -11,6 +11,8 @@ namespace {
 
 constexpr uint32_t kQueryFlags =
     WEIR_QUERY_STREAM | WEIR_QUERY_SUBSET | WEIR_QUERY_IF_AVAILABLE | WEIR_QUERY_ANY_ENDPOINT;
+// Of plugin ABI 1.0, which weir_usage comes from and may grow in.
+constexpr size_t kUsageBytesMin = offsetof(weir_usage, output_tokens) + sizeof(int64_t);
 constexpr std::string_view kNoData = "a size without data";
 
 // A weir_query as the engine sees it. Arrays of usual size lie on the stack.
@@ -286,9 +288,9 @@ weir_code weir_flight_first_token(weir_flight* flight) {
 
 weir_code weir_flight_finish(weir_flight* flight, const weir_usage* usage) {
   if (flight == nullptr) return WEIR_INVALID_ARGUMENT;
-  if (usage != nullptr &&
-      (!weir::capi::IsKnownSize(usage->struct_size, sizeof(weir_usage), sizeof(weir_usage)) ||
-       usage->end > WEIR_END_FAILED)) {
+  if (usage != nullptr && (!weir::capi::IsKnownSize(usage->struct_size, weir::capi::kUsageBytesMin,
+                                                    sizeof(weir_usage)) ||
+                           usage->end > WEIR_END_FAILED)) {
     return WEIR_INVALID_ARGUMENT;
   }
   if (RouterOf(*flight) == nullptr) return WEIR_FAILED_PRECONDITION;

@@ -289,6 +289,31 @@ TEST_F(CapiTest, LoadsFilesAndTheDefaultPipeline) {
   ASSERT_EQ(weir_router_create(&options, &router_, error_.get()), WEIR_OK) << error_.text();
 }
 
+TEST_F(CapiTest, LoadsPluginsAndLogsWarnings) {
+  const weir_str files[] = {Str(WEIR_BIN_DIR "/libbad_plugins.so")};
+  std::string log;
+  weir_router_options options = weir_router_options_init();
+  options.config_text =
+      Str("apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n"
+          "- {type: tokenizer}\n- {type: drop-all-filter}\n- {type: queue-scorer}\n");
+  options.log = [](void* context, uint32_t level, weir_str text) {
+    EXPECT_EQ(level, uint32_t{WEIR_LOG_WARNING});
+    *static_cast<std::string*>(context) += Text(text) + "\n";
+  };
+  options.log_context = &log;
+  EXPECT_EQ(weir_router_create(&options, &router_, error_.get()), WEIR_INVALID_ARGUMENT);
+  EXPECT_THAT(error_.text(), HasSubstr("drop-all-filter")) << "nobody has loaded it";
+  options.plugin_files = files;
+  options.plugin_file_count = 1;
+  ASSERT_EQ(weir_router_create(&options, &router_, error_.get()), WEIR_OK) << error_.text();
+  EXPECT_THAT(log, HasSubstr("token-producer")) << "the new name of a deprecated type";
+  Add("a", 1);
+  const weir_query query = weir_query_init();
+  weir_decision decision = {};
+  EXPECT_EQ(weir_decide(router_, &query, &decision, error_.get()), WEIR_RESOURCE_EXHAUSTED);
+  EXPECT_EQ(Stats().decisions_all_dropped, 1u);
+}
+
 TEST_F(CapiTest, BatchDecidesEachAndGoesOnAfterErrors) {
   Make();
   Add("a", 1);

@@ -114,7 +114,8 @@ typedef struct weir_router_options {
   uint32_t decisions_kept; /* by weir_decision_record, 0..1024; default 64 */
   uint32_t reserved;       /* 0 */
   /* A monotonic clock in nanoseconds, for simulations; null: CLOCK_MONOTONIC. Called by any thread
-   * that calls weir, at the same time too; must not call weir. [hot, concurrent] */
+   * that calls weir, at the same time too; must not call weir. It and its context, as those of log,
+   * live until the last handle of the router is released. [hot, concurrent] */
   int64_t (*now_ns)(void* context);
   void* now_context;
   /* Receives warnings of configuration and plugins; null: they are dropped. level is WEIR_LOG_...;
