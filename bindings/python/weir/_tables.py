@@ -111,3 +111,9 @@ def decision_to_html(decision: _native.Decision) -> str:
 def pool_to_html(pool: _native.Pool) -> str:
     rows = pool.rows()
     return _html(f"{len(rows)} endpoints", rows, _POOL_COLUMNS)
+
+
+def router_to_html(router: _native.Router) -> str:
+    if router.closed:
+        return "<p>closed</p>"
+    return f"{pool_to_html(router.pool)}<pre>{html.escape(router.describe())}</pre>"

@@ -26,7 +26,6 @@ from __future__ import annotations
 import abc
 import functools
 import json
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar, Union
 
@@ -170,6 +169,8 @@ def picker(name: str, **options: Any) -> Callable[[Function], Function]:
 
 def report(name: str, text: str, cause: BaseException | None) -> None:
     """Logs what went wrong with a plugin, as a PluginError with its cause."""
+    import logging  # takes as long as the rest of weir
+
     error = PluginError(f'plugin "{name}": {text}')
     error.__cause__ = cause
     logging.getLogger("weir").error("%s", error, exc_info=None if cause is None else error)

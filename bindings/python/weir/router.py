@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -40,12 +38,13 @@ class Router(_native.Router):
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads an EndpointPickerConfig file (YAML or JSON)."""
-        file = pathlib.Path(path)
+        name = os.fspath(path)
         try:
-            text = file.read_text(encoding="utf-8")
+            with open(name, encoding="utf-8") as file:
+                text = file.read()
         except FileNotFoundError as error:
-            raise NotFoundError(f"{file}: {error.strerror}") from error
-        return cls(text, str(path), **options)
+            raise NotFoundError(f"{name}: {error.strerror}") from error
+        return cls(text, name, **options)
 
     @classmethod
     def from_text(cls, text: str, name: str = "config", **options: Any) -> Self:
@@ -96,6 +95,6 @@ class Router(_native.Router):
         return "<weir.Router, closed>" if self.closed else f"<weir.Router of {len(self.pool)} endpoints>"
 
     def _repr_html_(self) -> str:
-        if self.closed:
-            return "<p>closed</p>"
-        return f"{self.pool._repr_html_()}<pre>{html.escape(self.describe())}</pre>"
+        from . import _tables
+
+        return _tables.router_to_html(self)
