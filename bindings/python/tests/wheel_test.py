@@ -54,7 +54,7 @@ class WheelTest(unittest.TestCase):
         if tools.returncode != 0:
             raise unittest.SkipTest(f"no package index: {tools.stderr[-300:]}")
         # The flags of the build that runs this test, and a folder as deep: a compiler cache then has most of it.
-        settings = [f"-C{name}={value}" for name, value in {
+        settings = [f"--config-settings={name}={value}" for name, value in {
             "build-dir": BUILD.with_name(BUILD.name + "-wheel"), "cmake.build-type": "RelWithDebInfo",
             "cmake.define.CMAKE_CXX_FLAGS_RELWITHDEBINFO": os.environ["WEIR_CXX_FLAGS"],
             "cmake.define.WEIR_DCHECKS": "ON", "cmake.define.WEIR_WERROR": "ON"}.items()]
