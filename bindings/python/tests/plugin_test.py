@@ -4,6 +4,7 @@ import array
 import gc
 import logging
 import math
+import os
 import threading
 import time
 import unittest
@@ -393,6 +394,24 @@ class RegistrationTest(unittest.TestCase):
         del decision, router
         gc.collect()
         self.assertEqual(dead, [1])
+
+
+class SharedObjectTest(unittest.TestCase):
+    LIBRARY = os.path.join(os.environ.get("WEIR_BIN_DIR", ""), "libbad_plugins.so")
+
+    @unittest.skipIf(not os.path.exists(LIBRARY), "built with the unit tests")
+    def test_plugins_in_c_and_python_run_side_by_side(self):
+        weir.scorer("t-beside")(lambda request, endpoints: [0, 1, 0.5])
+        config = {"plugins": [{"type": "t-beside"}, {"type": "nan-scorer"}, {"type": "max-score-picker"}],
+                  "schedulingProfiles": [{"name": "default", "plugins": [
+                      {"pluginRef": "t-beside", "weight": 1}, {"pluginRef": "nan-scorer", "weight": 1}]}]}
+        router = weir.Router.from_config(config, plugins=[self.LIBRARY])
+        for name in "abc":
+            router.pool.upsert(name, address="h:1")
+        self.assertIn("nan-scorer", router.decide(prompt="x").explain()[0])
+        self.assertGreater(counters(router, "nan-scorer")["invalid_results"], 0)
+        with self.assertRaisesRegex(weir.ConfigError, "nan-scorer"):
+            weir.Router.from_config(config)
 
 
 class ThreadsTest(unittest.TestCase):
