@@ -34,7 +34,7 @@ def make(*plugins, **options):
 
 def run(program, timeout_s=60):
     """Runs a program of its own; returns its exit status, output and errors."""
-    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", SETUP + textwrap.dedent(program)],
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", SETUP + textwrap.dedent(program)],
                           capture_output=True, text=True, check=False, timeout=timeout_s)
     return done.returncode, done.stdout, done.stderr
 
