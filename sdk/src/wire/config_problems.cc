@@ -9,10 +9,11 @@ namespace weir::internal {
 namespace {
 
 constexpr size_t kShownBytesMax = 80;
+constexpr size_t kFieldBytesMax = 400;  // of a path, which names of the file are part of
 
 // The first bytes of `text` that end at a character, without control bytes.
-std::string Shorten(std::string_view text) {
-  size_t size = std::min(text.size(), kShownBytesMax);
+std::string Shorten(std::string_view text, size_t bytes_max = kShownBytesMax) {
+  size_t size = std::min(text.size(), bytes_max);
   while (size < text.size() && size > 0 &&
          (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) {
     --size;
@@ -56,7 +57,7 @@ std::string Show(const ConfigNode& node) {
 std::string ConfigProblems::Text(int line, std::string_view field, std::string_view text) const {
   std::string result = file_;
   if (line > 0) AppendTo(&result, ":", line);
-  if (!field.empty()) AppendTo(&result, ": ", field);
+  if (!field.empty()) AppendTo(&result, ": ", Shorten(field, kFieldBytesMax));
   AppendTo(&result, ": ", text);
   return result;
 }

@@ -54,6 +54,15 @@ TEST(ConfigProblemsTest, AppendsFindings) {
   EXPECT_THAT(problems.warnings(), ElementsAre("f.yaml:3: b: y"));
 }
 
+TEST(ConfigProblemsTest, NamesOfTheFileCannotBreakALine) {
+  ConfigProblems problems("f.yaml");
+  problems.Error(1, "spec.a\rb", "unknown field");
+  EXPECT_EQ(problems.ToStatus().message(), "f.yaml:1: spec.a\\x0db: unknown field");
+  ConfigProblems long_name("f.yaml");
+  long_name.Error(1, std::string(5000, 'k'), "unknown field");
+  EXPECT_LT(long_name.ToStatus().message().size(), 500u);
+}
+
 TEST(QuoteTest, CutsAtCharactersAndEscapesControlBytes) {
   EXPECT_EQ(Quote("a\nb"), "\"a\\x0ab\"");
   EXPECT_EQ(Quote(std::string(80, 'x')), "\"" + std::string(80, 'x') + "\"");
