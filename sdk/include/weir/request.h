@@ -69,6 +69,9 @@ struct Request {
   std::optional<std::span<const std::string_view>> subset;
   bool if_available = false;  // refuse unless the first target holds a part of the prompt
   bool any_endpoint = false;  // no body to judge by: skip scorers, draw among what filters leave
+  // The text of a prompt with no other part begins at a multiple of 4 and is followed by zero bytes
+  // up to the next one, as parsers leave it. Decide copies it otherwise.
+  bool padded_text = false;
 
   // The value of a header, empty if absent. `name` is lower case.
   std::string_view header(std::string_view name) const noexcept;

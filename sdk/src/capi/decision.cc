@@ -124,16 +124,13 @@ class Query {
       }
       parts_.push_back({static_cast<PromptPart::Kind>(part.kind), View(part.bytes)});
     }
-    // Plugins may read a sole text as it lies, aligned and padded, which a caller's need not be;
-    // they copy a prompt of two parts.
-    if (prompt.part_count == 1 && prompt.parts[0].kind == WEIR_PART_TEXT) parts_.push_back({});
     prompts_.push_back(
         {std::span(parts_).subspan(first), std::span(prompt.tokens, prompt.token_count)});
     return WEIR_OK;
   }
 
   static constexpr size_t kPromptsInline = 8;
-  static constexpr size_t kPartsInline = 32 + kPromptsInline;
+  static constexpr size_t kPartsInline = 32;
   Request request_;
   std::string_view subset_;
   absl::InlinedVector<Header, kHeadersMax> headers_;

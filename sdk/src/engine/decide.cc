@@ -1,6 +1,7 @@
 // One decision, from request and snapshot to targets. Everything here is [hot].
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "engine/engine.h"
 #include "sched/columns.h"
@@ -17,6 +18,17 @@ std::string_view Copy(std::string_view text, Arena& arena) {
   if (copy == nullptr) return {};
   std::copy(text.begin(), text.end(), copy);
   return {copy, text.size()};
+}
+
+// What plugins are promised of a prompt's only text: it can be read as words of four bytes.
+std::optional<std::string_view> PaddedCopy(std::string_view text, Arena& arena) {
+  if (text.empty()) return text;
+  const uint64_t words = (text.size() + 3) / 4;
+  auto* copy = arena.AllocateArray<uint32_t>(words);
+  if (copy == nullptr) return std::nullopt;
+  copy[words - 1] = 0;
+  std::memcpy(copy, text.data(), text.size());
+  return std::string_view(reinterpret_cast<const char*>(copy), text.size());
 }
 
 constexpr std::string_view kDestinationHeader = "x-gateway-destination-endpoint";
@@ -90,6 +102,11 @@ bool Engine::PrepareRequest(const Request& request, DecisionState& state) noexce
     if (parts == nullptr) return false;
     for (size_t i = 0; i < prompt.parts.size(); ++i) {
       parts[i] = {static_cast<uint32_t>(prompt.parts[i].kind), 0, Str(prompt.parts[i].bytes)};
+    }
+    if (!request.padded_text && prompt.parts.size() == 1 && parts[0].kind == WEIR_PART_TEXT) {
+      const auto copy = PaddedCopy(prompt.parts[0].bytes, arena);
+      if (!copy) return false;
+      parts[0].bytes = Str(*copy);
     }
     state.prompts[p] = {parts, prompt.parts.size(),
                         prompt.tokens.empty() ? nullptr : prompt.tokens.data(),

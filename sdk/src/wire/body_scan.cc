@@ -342,6 +342,7 @@ void BodyReader::State::Finish(Request* request) {
                        {tokens.data() + prompt.first_token, prompt.token_count}});
   }
   request->prompts = prompts;
+  request->padded_text = true;
 }
 
 }  // namespace weir::internal

@@ -472,6 +472,27 @@ TEST_F(RouterTest, BadProfileHandlersEnd) {
   EXPECT_EQ(Picked(endless), "default/a");
 }
 
+TEST_F(RouterTest, WhatStandsBehindATextIsNoPartOfIt) {
+  const Router router = Make(Plain({"prefix-cache-scorer"}));
+  Add(router, "a");
+  // One byte short of a block of 64 tokens, wherever it lies, whatever follows.
+  const std::string text(255, 't');
+  for (size_t offset = 0; offset < 5; ++offset) {
+    SCOPED_TRACE(offset);
+    const std::string bytes = std::string(offset, '<') + text + std::string(8, '0' + offset);
+    const PromptPart part{.bytes = std::string_view(bytes).substr(offset, text.size())};
+    const Prompt prompts[] = {{.parts = {&part, 1}}};
+    Request request;
+    request.model = "m";
+    request.prompts = prompts;
+    const Decision decision = router.Decide(request).value();
+    const Explanation explanation = decision.explanation();
+    EXPECT_EQ(explanation.prompt_tokens, 64u);
+    EXPECT_EQ(explanation.profiles[0].endpoints[0].raw[0], offset == 0 ? 0 : 1);
+    router.Begin(decision).Finish();
+  }
+}
+
 TEST_F(RouterTest, RecentDecisionsAreBoundedAndNewestFirst) {
   const Router router = Make(Plain({"queue-scorer"}), {.decisions_kept = 3});
   Add(router, "a");
