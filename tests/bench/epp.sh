@@ -53,6 +53,7 @@ free_port() {
 }
 
 pages() { # NAME ENDPOINTS PAGE PAGE_BYTES
+  rm -f "$work/$1.yaml" # of an earlier round: its servers are gone
   start "$1" "$bin/metric_pages" --endpoints "$2" --page "$source/tests/golden/scrape/$3" \
     --page-bytes "$4" --endpoints-file "$work/$1.yaml"
   await "$1" test -s "$work/$1.yaml"
