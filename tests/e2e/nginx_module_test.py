@@ -150,6 +150,8 @@ class NginxTest(fleet.FleetTest):
             until(lambda: self.nginx.metric("weir_flights") == 0, "a new worker")
             self.assertIn(b"data: ", client.reader.until(b"data: ") or b"", "the old one goes on")
             self.assertEqual(self.nginx.chat("hi", max_tokens=2).status, 200)
+        # Until then it may have taken new connections.
+        self.nginx.program.wait_for_line(r"worker process \d+ exited with code 0")
 
 
 class NginxFaultTest(fleet.unittest.TestCase):

@@ -122,9 +122,8 @@ class Run final : private ConnectionObserver, private ExchangeObserver, private 
   }
 
   void OnReady(io::Ready) override {  // the ticker
-    if (!sending()) return;
     const int64_t now_ns = loop_->clock().now_ns();
-    for (; next_due_ns_ <= now_ns && sending(); ++due_) {
+    for (; next_due_ns_ <= now_ns && sends_more(); ++due_) {
       if (!idle_.empty()) {
         Exchange* exchange = idle_.back();
         idle_.pop_back();
@@ -137,7 +136,7 @@ class Run final : private ConnectionObserver, private ExchangeObserver, private 
       next_due_ns_ += static_cast<int64_t>(static_cast<double>(kSecondNs) / plan_.rate);
     }
     FlushAll();
-    if (sending()) SetTicker();
+    if (sends_more()) SetTicker();
   }
 
   Exchange& NewExchange() {
@@ -149,6 +148,8 @@ class Run final : private ConnectionObserver, private ExchangeObserver, private 
   }
 
   bool sending() const { return state_ == State::kWarmup || state_ == State::kMeasuring; }
+  bool all_sent() const { return plan_.requests_max > 0 && launched_ >= plan_.requests_max; }
+  bool sends_more() const { return sending() && !all_sent(); }
 
   void Launch(Exchange& exchange) {
     exchange.Begin(plan_.seed << 40 | launched_);
@@ -180,10 +181,9 @@ class Run final : private ConnectionObserver, private ExchangeObserver, private 
       ++result_.requests;
       result_.exchange_ns.Record(loop_->clock().now_ns() - exchange.started_ns());
     }
-    const bool all_sent = plan_.requests_max > 0 && launched_ >= plan_.requests_max;
-    if (sending() && !all_sent && plan_.rate <= 0) return Launch(exchange);
+    if (sends_more() && plan_.rate <= 0) return Launch(exchange);
     idle_.push_back(&exchange);
-    if (all_sent && running_ == 0 && state_ == State::kMeasuring) EndMeasuring();
+    if (all_sent() && running_ == 0 && state_ == State::kMeasuring) EndMeasuring();
     if (state_ == State::kDraining && running_ == 0) loop_->Stop();
   }
 
