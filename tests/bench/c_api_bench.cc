@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "allocation_count.h"
+#include "decide_pipeline.h"
 #include "weir/c/weir.h"
 #include "weir/intake.h"
 #include "weir/random.h"
@@ -20,27 +21,6 @@
 namespace weir {
 namespace {
 
-constexpr char kPipeline[] = R"(
-apiVersion: llm-d.ai/v1alpha1
-kind: EndpointPickerConfig
-plugins:
-- {type: token-producer}
-- {type: approx-prefix-cache-producer}
-- {type: inflight-load-producer}
-- {type: prefix-cache-scorer}
-- {type: queue-scorer}
-- {type: kv-cache-utilization-scorer}
-- {type: active-request-scorer}
-- {type: max-score-picker}
-schedulingProfiles:
-- name: default
-  plugins:
-  - {pluginRef: prefix-cache-scorer, weight: 6}
-  - {pluginRef: queue-scorer, weight: 1}
-  - {pluginRef: kv-cache-utilization-scorer, weight: 1}
-  - {pluginRef: active-request-scorer, weight: 1}
-  - {pluginRef: max-score-picker}
-)";
 constexpr uint32_t kBatch = 16;
 
 int64_t NowNs() {
