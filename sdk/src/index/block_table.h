@@ -55,6 +55,8 @@ class BlockTable {
   void FetchHolders(uint64_t hash) const noexcept;
   // The block's node, or 0.
   uint32_t Find(uint64_t hash) const noexcept;
+  // The hash of a node's block.
+  uint64_t HashOf(uint32_t node) const noexcept;
   // The entry by which `slot` holds the block of `node`, or 0.
   uint32_t FindEntry(uint32_t node, uint32_t slot) const noexcept;
   // Makes the slot of `tag` hold the block and returns the new entry, whose block and tag are set;
@@ -90,7 +92,6 @@ class BlockTable {
   uint32_t* bucket(uint32_t index) const noexcept {
     return reinterpret_cast<uint32_t*>(buckets_.data()) + index;
   }
-  uint64_t HashOf(uint32_t node) const noexcept;
 
   template <typename Visit>
   Look LookAt(uint64_t hash, uint64_t key, uint32_t steps_max, Visit visit) const noexcept;

@@ -177,6 +177,7 @@ class PrefixIndex::Impl {
   }
 
   void FetchAhead(std::span<const uint64_t> hashes, size_t i) const noexcept;
+  uint32_t EntryOf(uint32_t slot, uint64_t hash, uint32_t neighbour) const noexcept;
   uint32_t AddEntry(uint32_t slot, uint64_t hash, uint32_t newer) noexcept;
   uint32_t ReclaimOldest(uint32_t slot, uint32_t newer) noexcept;
   void DropEntry(SlotList& list, uint32_t entry) noexcept;
@@ -313,6 +314,17 @@ void PrefixIndex::Impl::FetchAhead(std::span<const uint64_t> hashes, size_t i) c
   if (i + kFetchAhead < hashes.size()) table_.FetchHolders(hashes[i + kFetchAhead]);
 }
 
+// The slot's entry of a block, or 0. `neighbour`, of the same slot or 0, is probably it: the next
+// in the list to the entry of the block before, as prompts were inserted in one piece.
+uint32_t PrefixIndex::Impl::EntryOf(uint32_t slot, uint64_t hash,
+                                    uint32_t neighbour) const noexcept {
+  if (neighbour != 0 && table_.HashOf(word(neighbour, internal::kEntryBlock)) == hash) {
+    return neighbour;
+  }
+  const uint32_t node = table_.Find(hash);
+  return node == 0 ? 0 : table_.FindEntry(node, slot);
+}
+
 PrefixTicket PrefixIndex::Impl::Insert(uint32_t slot, std::span<const uint64_t> hashes) noexcept {
   if (slot >= lists_.size() || hashes.empty()) return {};
   const std::lock_guard lock(mutex_);
@@ -321,11 +333,12 @@ PrefixTicket PrefixIndex::Impl::Insert(uint32_t slot, std::span<const uint64_t> 
   // What does not fit is the tail; llm-d pushes everything and keeps the tail.
   if (!options_.llmd_compat) hashes = hashes.first(std::min<size_t>(hashes.size(), list.capacity));
   PrefixTicket ticket{.insert_number = ++insert_number_, .slot = slot};
-  uint32_t newer = 0;
+  const auto deeper = options_.llmd_compat ? internal::kEntryNewer : internal::kEntryOlder;
+  uint32_t newer = 0, neighbour = 0;
   for (size_t i = 0; i < hashes.size(); ++i) {
     FetchAhead(hashes, i);
-    const uint32_t node = table_.Find(hashes[i]);
-    uint32_t entry = node == 0 ? 0 : table_.FindEntry(node, slot);
+    uint32_t entry = EntryOf(slot, hashes[i], neighbour);
+    neighbour = entry == 0 ? 0 : word(entry, deeper);
     if (entry == 0) {
       entry = AddEntry(slot, hashes[i], newer);
       if (entry == 0) break;
@@ -353,8 +366,7 @@ void PrefixIndex::Impl::Erase(const PrefixTicket& ticket) noexcept {
   SlotList& list = lists_[ticket.slot];
   const uint32_t tag = TagOf(ticket.insert_number, ticket.slot);
   const auto shallower = options_.llmd_compat ? internal::kEntryOlder : internal::kEntryNewer;
-  const uint32_t node = table_.Find(ticket.last_hash);
-  uint32_t entry = node == 0 ? 0 : table_.FindEntry(node, ticket.slot);
+  uint32_t entry = EntryOf(ticket.slot, ticket.last_hash, 0);
   for (uint32_t left = ticket.inserted_blocks - ticket.held_blocks; left > 0; --left) {
     if (entry == 0 || word(entry, internal::kEntryTag) != tag) return;
     const uint32_t next = word(entry, shallower);
