@@ -181,7 +181,18 @@ absl::Status BodyReader::State::ReadContentPart(JsonObject& part, std::string_vi
                                      {"input_audio", kInputAudio, PromptPart::Kind::kAudio}};
   std::string_view bytes[kInputAudio + 1];
   bool found[kInputAudio + 1] = {};
+  const auto is_text = [&] {
+    const std::string_view type = bytes[kType];
+    return type == "text" || type == "input_text" || type == "output_text";
+  };
+  bool appended = false;  // the text, at once, where its type stands before it
   const auto on_field = [&](uint32_t index, JsonValue& value) -> absl::Status {
+    if (index == kText && is_text()) {
+      JsonType type;
+      if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
+      appended = type == JsonType::string;
+      return appended ? AppendString(value) : Skip(value);
+    }
     JsonObject object;
     if (index <= kText || value.get_object().get(object)) {
       // Some clients send the URL itself instead of {"url": ...}.
@@ -201,14 +212,14 @@ absl::Status BodyReader::State::ReadContentPart(JsonObject& part, std::string_vi
                      "a string");
   };
   if (!found[kType]) return missing("type");
-  const std::string_view type = bytes[kType];
-  if (type == "text" || type == "input_text" || type == "output_text") {
+  if (is_text()) {
+    if (appended) return absl::OkStatus();
     if (!found[kText]) return missing("text");
     AppendText(bytes[kText]);
     return absl::OkStatus();
   }
   for (const Media& media : kMedia) {
-    if (type != media.type) continue;
+    if (bytes[kType] != media.type) continue;
     if (!found[media.field]) {
       return missing(absl::StrCat(std::string(kPartFields[media.field]),
                                   media.field == kInputAudio ? ".data" : ".url"));
@@ -222,12 +233,13 @@ absl::Status BodyReader::State::ReadPrompts(JsonValue& value, std::string_view f
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
   if (type == JsonType::string) {
-    std::string_view prompt;
-    if (auto error = value.get_string().get(prompt)) return Malformed(error);
-    if (prompt.empty()) return absl::OkStatus();
     BeginPrompt();
-    AppendText(prompt);
+    if (absl::Status status = AppendString(value); !status.ok()) return status;
     EndPrompt();
+    if (pending_parts.back().size == 0) {
+      pending_parts.pop_back();
+      pending_prompts.pop_back();
+    }
     return absl::OkStatus();
   }
   JsonArray array;
@@ -247,10 +259,8 @@ absl::Status BodyReader::State::ReadPromptList(JsonArray& array, std::string_vie
     if (type == JsonType::string && !ids) {
       if (pending_prompts.size() >= kPromptsMax) return TooMany("prompts", kPromptsMax);
       strings = true;
-      std::string_view prompt;
-      if (auto error = item.get_string().get(prompt)) return Malformed(error);
       BeginPrompt();
-      AppendText(prompt);
+      if (absl::Status status = AppendString(item); !status.ok()) return status;
       EndPrompt();
       continue;
     }
@@ -267,15 +277,16 @@ absl::Status BodyReader::State::ReadPromptList(JsonArray& array, std::string_vie
 }
 
 absl::Status BodyReader::State::ReadResponsesInput(JsonValue& value) {
-  std::string_view bytes;
-  bool is_text;
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
-  absl::Status status =
-      type == JsonType::string ? ReadStringIfAny(value, &bytes, &is_text) : RawJson(value, &bytes);
-  if (!status.ok()) return status;
   BeginPrompt();
-  AppendText(bytes);
+  if (type == JsonType::string) {
+    if (absl::Status status = AppendString(value); !status.ok()) return status;
+  } else {
+    std::string_view json_text;
+    if (absl::Status status = RawJson(value, &json_text); !status.ok()) return status;
+    AppendText(json_text);
+  }
   EndPrompt();
   return absl::OkStatus();
 }

@@ -252,6 +252,21 @@ absl::Status BodyReader::State::ReadStringIfAny(JsonValue& value, std::string_vi
   return absl::OkStatus();
 }
 
+absl::Status BodyReader::State::AppendString(JsonValue& value) {
+  const size_t bytes_max = value.raw_json_token().size();
+  simdjson::ondemand::raw_json_string escaped;
+  if (auto error = value.get_raw_json_string().get(escaped)) return Malformed(error);
+  PendingPart& part = OpenTextPart();
+  const size_t begin = text.size();
+  text.resize(begin + bytes_max + kJsonPaddingBytes);
+  auto* end = reinterpret_cast<uint8_t*>(text.data() + begin);
+  std::string_view plain;
+  if (auto error = json.unescape(escaped, end).get(plain)) return Malformed(error);
+  text.resize(begin + plain.size());
+  part.size += plain.size();
+  return absl::OkStatus();
+}
+
 absl::Status BodyReader::State::ReadBoolIfAny(JsonValue& value, bool* flag) {
   JsonType type;
   if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
@@ -329,7 +344,7 @@ void BodyReader::State::Finish(Request* request) {
     pending_parts[0].offset = 0;
     pending_parts[0].size += front_bytes;
   }
-  text.resize((text.size() + 3) & ~size_t{3});
+  text.resize((text.size() + 3) & ~size_t{3}, '\0');
   parts.clear();
   for (const PendingPart& part : pending_parts) {
     parts.push_back({part.kind, part.kind == PromptPart::Kind::kText

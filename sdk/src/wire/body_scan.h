@@ -7,6 +7,7 @@
 #include <simdjson.h>
 
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,16 @@ static_assert(kJsonPaddingBytes <= 64);
 absl::Status Invalid(std::string_view text);
 absl::Status WrongType(std::string_view field, std::string_view expected);
 absl::Status TooMany(std::string_view what, uint32_t max);
+
+// Bytes that a resize adds are left as they are: who asks for them writes them.
+struct UninitializedChars : std::allocator<char> {
+  template <typename U>
+  struct rebind {
+    using other = UninitializedChars;
+  };
+  void construct(char*) noexcept {}
+  void construct(char* at, char value) noexcept { *at = value; }
+};
 
 // The simdjson parser lives here, so this is large and kept from request to request.
 struct BodyReader::State {
@@ -140,7 +151,7 @@ struct BodyReader::State {
   // ---- Prompts.
 
   void BeginPrompt() {
-    text.resize((text.size() + 3) & ~size_t{3});
+    text.resize((text.size() + 3) & ~size_t{3}, '\0');
     pending_prompts.push_back({pending_parts.size(), 0, tokens.size(), 0});
   }
   void EndPrompt() {
@@ -149,14 +160,19 @@ struct BodyReader::State {
     prompt.token_count = tokens.size() - prompt.first_token;
   }
   // Adjacent texts of one prompt are one part.
-  void AppendText(std::string_view bytes) {
+  PendingPart& OpenTextPart() {
     const bool joins = !pending_parts.empty() &&
                        pending_parts.size() > pending_prompts.back().first_part &&
                        pending_parts.back().kind == PromptPart::Kind::kText;
     if (!joins) pending_parts.push_back({PromptPart::Kind::kText, text.size(), {}, 0});
-    text.insert(text.end(), bytes.begin(), bytes.end());
-    pending_parts.back().size += bytes.size();
+    return pending_parts.back();
   }
+  void AppendText(std::string_view bytes) {
+    OpenTextPart().size += bytes.size();
+    text.insert(text.end(), bytes.begin(), bytes.end());
+  }
+  // The same for a JSON string, unescaped to where it stays: most of a body passes here.
+  absl::Status AppendString(JsonValue& value);
   void AppendMedia(PromptPart::Kind kind, std::string_view bytes) {
     pending_parts.push_back({kind, 0, bytes, bytes.size()});
   }
@@ -231,12 +247,7 @@ struct BodyReader::State {
     JsonType type;
     if (absl::Status status = TypeOf(value, &type); !status.ok()) return status;
     if (type == JsonType::null) return Skip(value);
-    if (type == JsonType::string) {
-      std::string_view content;
-      if (auto error = value.get_string().get(content)) return Malformed(error);
-      AppendText(content);
-      return absl::OkStatus();
-    }
+    if (type == JsonType::string) return AppendString(value);
     if (type != JsonType::array) return refuse("a string or a list");
     JsonArray parts_list;
     if (auto error = value.get_array().get(parts_list)) return Malformed(error);
@@ -277,7 +288,7 @@ struct BodyReader::State {
   const char* json_begin = nullptr;
   ModelPlace place;  // offsets from json_begin
   std::vector<char> padded_body;
-  std::vector<char> text;
+  std::vector<char, UninitializedChars> text;
   std::vector<char> system_text;
   std::vector<uint32_t> tokens;
   std::vector<PendingPart> pending_parts;

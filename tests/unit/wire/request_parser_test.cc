@@ -116,6 +116,28 @@ TEST(ParseOpenAi, OtherPathsAreNotRead) {
   EXPECT_EQ(ApiOfPath("/x/mycompletions"), Api::kOther);
 }
 
+TEST(ParseOpenAi, ATextIsReadWhetherItsTypeStandsBeforeOrBehindIt) {
+  const std::string tail(300, 'x');  // longer than what a string is unescaped in at a time
+  const auto text = [](std::string_view content) {
+    const auto request = ParseOpenAi(kChat, absl::StrCat(R"({"messages":[{"role":"u","content":[)",
+                                                         std::string(content), "]}]}"));
+    return request.ok() ? std::string(request->prompts[0].parts[0].bytes)
+                        : std::string(request.status().message());
+  };
+  const std::string expected = absl::StrCat("u\n\"", tail, "c");
+  for (const char* type : {"text", "input_text", "output_text"}) {
+    EXPECT_EQ(text(absl::StrCat(R"({"type":")", type, R"(","text":"\n\")", tail,
+                                R"("},{"text":"c","type":")", type, R"("})")),
+              expected);
+  }
+  EXPECT_EQ(text(R"({"type":"text","text":1})"), "messages[].content[].text: expected a string");
+  EXPECT_EQ(text(R"({"text":null,"type":"text"})"), "messages[].content[].text: expected a string");
+  EXPECT_EQ(text(R"({"type":"text","text":"a","text":"b"})"),
+            "messages[].content[].text: occurs twice");
+  EXPECT_THAT(text(R"({"type":"text","text":"\q"})"),
+              StartsWith("error unmarshaling request bodyMap: "));
+}
+
 TEST(ParseOpenAi, BadBodiesHaveClearErrors) {
   const auto chat = [](std::string_view body) { return Error(kChat, body); };
   EXPECT_THAT(chat(""), StartsWith("error unmarshaling request bodyMap: "));
