@@ -46,8 +46,8 @@ def spread(request, endpoints):
     return 1.0 / (1.0 + endpoints.waiting_requests)
 
 
-def make(text):
-    router = weir.Router.from_text(text, seed=1)
+def make(text, **options):
+    router = weir.Router.from_text(text, seed=1, **options)
     for i in range(ENDPOINTS):
         router.pool.upsert(f"server-{i}", address=f"10.0.0.{i}:8000", waiting_requests=i % 8, running_requests=i % 64,
                            kv_used_ratio=i / 100)
@@ -93,7 +93,7 @@ def decisions_per_s(call, calls, threads, seconds):
 
 
 def one_round(routers, baseline, seconds):
-    plain, scored = routers
+    plain, scored, releasing = routers
     row = {}
     for tokens in (64, 32768):
         ids = prompt(tokens)
@@ -107,9 +107,15 @@ def one_round(routers, baseline, seconds):
     row["Python scorer"] = ns_per_call(lambda: scored.decide(model="m", tokens=ids), seconds)
     batch = [{"model": "m", "tokens": ids}] * 256
     row["batch of 256"] = ns_per_call(lambda: plain.decide_batch(batch), seconds, calls=256)
-    long_batch = [{"model": "m", "tokens": prompt(32768)}] * 64
-    for name, call, calls in (("decide", lambda: plain.decide(model="m", tokens=ids), 1),
-                              ("decide_batch, 32k tokens", lambda: plain.decide_batch(long_batch), 64)):
+    long_ids = prompt(32768)
+    long_batch = [{"model": "m", "tokens": long_ids}] * 64
+    for name, call, calls in (
+        ("decide, 64 tokens, GIL kept", lambda: plain.decide(model="m", tokens=ids), 1),
+        ("decide, 32k tokens, GIL kept", lambda: plain.decide(model="m", tokens=long_ids), 1),
+        ("decide, 64 tokens, GIL released", lambda: releasing.decide(model="m", tokens=ids), 1),
+        ("decide, 32k tokens, GIL released", lambda: releasing.decide(model="m", tokens=long_ids), 1),
+        ("decide_batch, 32k tokens", lambda: plain.decide_batch(long_batch), 64),
+    ):
         alone = decisions_per_s(call, calls, 1, seconds)
         row[f"{name}: {THREADS} threads over 1"] = decisions_per_s(call, calls, THREADS, seconds) / alone
     return row
@@ -125,7 +131,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3)
     arguments = parser.parse_args()
-    routers = make(PIPELINE), make(SCORER)
+    routers = make(PIPELINE), make(SCORER), make(PIPELINE, release_gil=True)
     rounds = [one_round(routers, arguments.baseline, arguments.seconds) for _ in range(arguments.rounds)]
     for name in rounds[0]:
         unit = "times as many" if "over" in name else "us"

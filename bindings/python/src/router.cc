@@ -77,7 +77,8 @@ py::object ToPython(const std::shared_ptr<Home>& home, weir::Decision decision,
 }
 
 constexpr char kDecideDoc[] =
-    R"(Chooses an endpoint for a request. Never waits; takes microseconds and keeps the GIL.
+    R"(Chooses an endpoint for a request. Never waits; takes microseconds and keeps the GIL, unless the
+router was made with release_gil.
 
 All arguments are keywords; None counts as absent.
 
@@ -131,7 +132,7 @@ void DecideAll(const weir::Router& router, std::deque<RequestFields>& requests,
 
 RouterView::RouterView(std::optional<std::string_view> text, const std::string& name,
                        const Settings& settings)
-    : kept_max_(settings.decisions_kept) {
+    : kept_max_(settings.decisions_kept), release_gil_(settings.release_gil) {
   ChosenClock clock = ChooseClock(settings.clock);
   const RouterOptions options = OptionsOf(settings, clock.time);
   auto router =
@@ -159,7 +160,12 @@ py::object RouterView::Decide(const py::dict& fields) {
   request.Read(fields.ptr());
   BorrowedIntake intake(*home);
   std::optional<std::string> forwarded;
-  absl::StatusOr<weir::Decision> decision = request.Decide(home->router, intake, &forwarded);
+  absl::StatusOr<weir::Decision> decision = absl::CancelledError();
+  {
+    std::optional<py::gil_scoped_release> release;
+    if (release_gil_) release.emplace();
+    decision = request.Decide(home->router, intake, &forwarded);
+  }
   RaiseInterrupts();
   if (!decision.ok()) throw StatusError(decision.status());
   py::object result = ToPython(home, *std::move(decision), std::move(forwarded));
@@ -268,17 +274,17 @@ void AddRouter(py::module_& module) {
       .def(py::init([](std::optional<std::string_view> text, const std::string& name, uint64_t seed,
                        std::vector<std::string> plugins, bool experimental, uint32_t kept,
                        py::object clock, std::string unscraped, bool count_unscraped,
-                       double sample_age_s_max) {
+                       double sample_age_s_max, bool release_gil) {
              return std::make_unique<RouterView>(
                  text, name,
                  Settings{seed, std::move(plugins), experimental, kept, std::move(clock),
-                          std::move(unscraped), count_unscraped, sample_age_s_max});
+                          std::move(unscraped), count_unscraped, sample_age_s_max, release_gil});
            }),
            py::arg("text"), py::arg("name") = "config", py::kw_only(), py::arg("seed") = 0,
            py::arg("plugins") = py::tuple(), py::arg("allow_experimental_plugins") = false,
            py::arg("decisions_kept") = 64, py::arg("clock") = py::none(),
            py::arg("unscraped") = "worst", py::arg("count_unscraped_requests") = true,
-           py::arg("sample_age_s_max") = 0.0)
+           py::arg("sample_age_s_max") = 0.0, py::arg("release_gil") = false)
       .def(
           "decide", [](RouterView& self, const py::kwargs& fields) { return self.Decide(fields); },
           kDecideDoc)

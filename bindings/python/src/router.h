@@ -25,6 +25,7 @@ struct Settings {
   std::string unscraped = "worst";
   bool count_unscraped_requests = true;
   double sample_age_s_max = 0;
+  bool release_gil = false;
 };
 
 class RouterView {
@@ -51,6 +52,7 @@ class RouterView {
 
   std::shared_ptr<Gate> gate_;
   size_t kept_max_;
+  bool release_gil_;
   std::deque<py::object> kept_;  // newest last
 };
 

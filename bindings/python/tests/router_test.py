@@ -6,6 +6,8 @@ import copy
 import ctypes
 import json
 import pickle
+import sys
+import threading
 import unittest
 
 import weir
@@ -201,6 +203,28 @@ class DecideTest(unittest.TestCase):
 
         self.assertEqual(draws(7), draws(7))
         self.assertNotEqual(draws(7), draws(8))
+
+    def test_decide_gives_up_the_gil_only_if_told_to(self):
+        # No thread is ever asked to give the GIL up: another one runs only while the engine decides without it.
+        prompt = array.array("I", range(65536))
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1000)
+        try:
+            for release_gil, decisions_max in ((True, 100_000), (False, 200)):
+                router = make(release_gil=release_gil)
+                others_turn = threading.Event()
+
+                def work():
+                    while not others_turn.is_set() and router.stats()["decisions"] < decisions_max:
+                        router.decide(tokens=prompt)
+
+                worker = threading.Thread(target=work)
+                worker.start()  # waits for the thread, which then has the GIL
+                others_turn.set()
+                worker.join()
+                self.assertEqual(router.stats()["decisions"] < decisions_max, release_gil)
+        finally:
+            sys.setswitchinterval(interval)
 
     def test_admit_resolves_at_once(self):
         router = make()

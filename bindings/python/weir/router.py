@@ -28,11 +28,13 @@ class Router(_native.Router):
     - `unscraped`: how endpoints without metrics look, "worst" (as the worst of the others) or "idle" (as all zero).
     - `count_unscraped_requests`: add to the load what was sent since the last metrics.
     - `sample_age_s_max`: older metrics count as never read; 0 is no limit.
+    - `release_gil`: `decide` gives up the GIL while the engine works. For programs whose threads do little but decide
+      on long prompts; beside a thread that computes in Python, each call may then wait 5 ms to get it back.
 
     A pipeline that cannot run raises `ConfigError`, one line per problem.
 
-    All methods may be called from several threads. `decide` keeps the GIL, because it takes microseconds and giving it
-    up costs more when other threads want it; `decide_batch` releases it.
+    All methods may be called from several threads. `decide` keeps the GIL unless told to release it, because it takes
+    microseconds; `decide_batch` always releases it.
     """
 
     @classmethod
