@@ -207,6 +207,28 @@ class ProcessTest(unittest.TestCase):
         self.assertEqual((status, output), (0, "a\n"))
         self.assertIn("ZeroDivisionError", errors)
 
+    def test_a_clock_that_yields_holds_up_nobody(self):
+        self.expect("""
+            def clock():
+                time.sleep(0.001)
+                return time.monotonic()
+
+            router = weir.Router.default(clock=clock, seed=1)
+            router.pool.upsert("a", address="h:1", waiting_requests=1)
+            done = threading.Event()
+
+            def update():
+                while not done.is_set():
+                    router.pool.update("a", waiting_requests=2)
+
+            thread = threading.Thread(target=update)
+            thread.start()
+            for _ in range(200):
+                assert router.decide(prompt="x").endpoint == "a"
+            done.set()
+            thread.join()
+            """)
+
 
 class CopiesTest(unittest.TestCase):
     def test_two_copies_of_the_module_do_not_mix(self):

@@ -109,14 +109,15 @@ void Pool::DeclareAttributes(uint32_t count) {
 }
 
 absl::StatusOr<EndpointId> Pool::Upsert(const Endpoint& endpoint) {
+  const int64_t now_ns = clock_.now_ns();
   std::lock_guard lock(mutex_);
   SweepDrainingLocked();
-  absl::StatusOr<EndpointId> id = UpsertLocked(endpoint);
+  absl::StatusOr<EndpointId> id = UpsertLocked(endpoint, now_ns);
   if (id.ok()) PublishLocked(true);
   return id;
 }
 
-absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint) {
+absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint, int64_t now_ns) {
   if (absl::Status status = Check(endpoint); !status.ok()) return status;
   const std::string full_name = FullName(endpoint.namespace_name, endpoint.name);
   uint32_t row = FindRowLocked(full_name);
@@ -149,7 +150,7 @@ absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint) {
   rows_[row].address = endpoint.address;
   RemoveLabelKeysLocked(rows_[row].labels);
   rows_[row].labels = endpoint.labels;
-  MergeMetricsLocked(row, endpoint.metrics);
+  MergeMetricsLocked(row, endpoint.metrics, now_ns);
   return rows_[row].id;
 }
 
@@ -167,6 +168,7 @@ absl::Status Pool::Remove(std::string_view name, std::string_view namespace_name
 }
 
 absl::Status Pool::Replace(std::span<const Endpoint> endpoints) {
+  const int64_t now_ns = clock_.now_ns();
   std::lock_guard lock(mutex_);
   SweepDrainingLocked();
   std::set<std::string> wanted;
@@ -178,7 +180,7 @@ absl::Status Pool::Replace(std::span<const Endpoint> endpoints) {
   }
   std::vector<std::string> problems;
   for (const Endpoint& endpoint : endpoints) {
-    if (const auto id = UpsertLocked(endpoint); !id.ok()) {
+    if (const auto id = UpsertLocked(endpoint, now_ns); !id.ok()) {
       problems.emplace_back(id.status().message());
       const uint32_t row = FindRowLocked(FullName(endpoint.namespace_name, endpoint.name));
       if (row != kNoRow) RemoveRowLocked(row);
@@ -199,6 +201,7 @@ void Pool::SampleStarted(EndpointId id) {
 }
 
 void Pool::ApplySamples(std::span<const MetricsUpdate> samples) {
+  const int64_t now_ns = clock_.now_ns();
   std::lock_guard lock(mutex_);
   SweepDrainingLocked();
   bool changed = false;
@@ -206,7 +209,7 @@ void Pool::ApplySamples(std::span<const MetricsUpdate> samples) {
     if (sample.id.slot >= kEndpointsMax) continue;
     const uint32_t row = row_of_slot_[sample.id.slot];
     if (row == kNoRow || rows_[row].id != sample.id) continue;
-    MergeMetricsLocked(row, sample.metrics);
+    MergeMetricsLocked(row, sample.metrics, now_ns);
     changed = true;
   }
   if (changed) PublishLocked(false);
@@ -243,7 +246,7 @@ void Pool::RemoveRowLocked(uint32_t row) {
   SweepDrainingLocked();
 }
 
-void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics) {
+void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics, int64_t now_ns) {
   if (metrics.waiting_requests) next_.waiting[row] = *metrics.waiting_requests;
   if (metrics.running_requests) next_.running[row] = *metrics.running_requests;
   if (metrics.kv_used_ratio && std::isfinite(*metrics.kv_used_ratio)) {
@@ -265,7 +268,7 @@ void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics) {
     adapters_changed_ = true;
   }
   if (HasLoad(metrics)) {
-    next_.sample_time[row] = clock_.now_ns();
+    next_.sample_time[row] = now_ns;
     live_load_.SampleApplied(rows_[row].id.slot);
   }
 }

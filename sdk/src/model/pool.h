@@ -44,10 +44,10 @@ class Pool final : public EndpointPool {
  private:
   static constexpr uint32_t kNoRow = UINT32_MAX;
 
-  absl::StatusOr<EndpointId> UpsertLocked(const Endpoint& endpoint)
+  absl::StatusOr<EndpointId> UpsertLocked(const Endpoint& endpoint, int64_t now_ns)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveRowLocked(uint32_t row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics)
+  void MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics, int64_t now_ns)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t FindRowLocked(std::string_view full_name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts the keys for as long as an endpoint carries them; false, and nothing counted, if there
@@ -61,6 +61,7 @@ class Pool final : public EndpointPool {
   // Publishes next_ and makes a copy of it the new next_.
   void PublishLocked(bool members_changed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // The caller's code, which may wait for locks of its own: never read under mutex_.
   const Clock& clock_;
   const std::function<void(uint32_t)> slot_freed_;
   LiveLoad live_load_;

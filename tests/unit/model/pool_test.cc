@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <future>
 #include <thread>
 
 namespace weir::internal {
@@ -36,6 +38,33 @@ TEST_F(PoolTest, PublishesColumnsInOrderOfAddition) {
   EXPECT_THAT(snapshot->kv_used_ratio(), ElementsAre(0.5f, 0, 0));
   EXPECT_THAT(snapshot->kv_block_tokens(), ElementsAre(0, 16, 0));
   EXPECT_THAT(snapshot->sample_time_ns(), ElementsAre(1000, 1007, INT64_MIN));
+}
+
+// As one in Python does: it waits for a lock that another thread holds while it asks the pool.
+class WaitingClock final : public Clock {
+ public:
+  int64_t now_ns() const noexcept override {
+    asked.push_back(std::async(std::launch::async, [this] { (void)pool->snapshot(); }));
+    waited_for_nothing &=
+        asked.back().wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+    return 0;
+  }
+
+  Pool* pool = nullptr;
+  mutable std::vector<std::future<void>> asked;
+  mutable bool waited_for_nothing = true;
+};
+
+TEST(PoolClockTest, IsNotReadUnderTheLock) {
+  WaitingClock clock;
+  Pool pool(clock, nullptr);
+  clock.pool = &pool;
+  const Endpoint endpoint{.name = "a", .address = "h:1", .metrics = {.waiting_requests = 1}};
+  const EndpointId a = pool.Upsert(endpoint).value();
+  EXPECT_TRUE(pool.Replace(std::vector<Endpoint>{endpoint}).ok());
+  pool.ApplySamples(std::vector<MetricsUpdate>{{a, {.waiting_requests = 5}}});
+  EXPECT_TRUE(clock.waited_for_nothing);
+  EXPECT_EQ(clock.asked.size(), 3u);
 }
 
 TEST_F(PoolTest, OldSnapshotsStayAsTheyWere) {
