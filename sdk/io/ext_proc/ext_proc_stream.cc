@@ -91,6 +91,8 @@ void ExtProcStream::OnMessage(std::string_view message) {
 }
 
 void ExtProcStream::OnRequestMessage(const ProcessingRequestView& view) {
+  // The proxy answered in the server's place: nobody waits for a decision any more.
+  if (closed_ && request_step_ != Step::kDone) return;
   if (view.phase == ExtProcPhase::kRequestHeaders) return OnRequestHeaders(view);
   if (request_step_ == Step::kNone) {
     return Fail(view.phase == ExtProcPhase::kRequestBody
