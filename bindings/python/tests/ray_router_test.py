@@ -158,6 +158,15 @@ class RankTest(unittest.TestCase):
         self.assertIsNot(send(router, serve.request(PROMPT, adapter="lora-a")), pool[2])
         self.assertEqual(router.router.pool.rows()[2]["active_adapters"], ["lora-a"])
 
+    def test_an_adapter_stays_on_its_replicas_while_one_has_room(self):
+        for seed in range(1, 11):
+            pool = replicas(6, max_ongoing_requests=1)
+            for host in pool[1:3]:
+                host.multiplexed_model_ids = {"lora-a"}
+            router = make(*pool, seed=seed)
+            homes = {send(router, serve.request(PROMPT, adapter="lora-a")) for _ in range(2)}
+            self.assertEqual(homes, set(pool[1:3]))
+
     def test_a_thousand_replicas(self):
         pool = replicas(1000)
         router = make(*pool)
@@ -395,7 +404,9 @@ class TroubleTest(unittest.TestCase):
         for options, complaint in REFUSED:
             with self.subTest(options), self.assertLogs("weir.ray", "ERROR") as logged:
                 router = make(*pool, **options)
-                self.assertEqual(choose(router, serve.request(PROMPT)), [pool])
+                pending = serve.request(PROMPT)
+                self.assertEqual(choose(router, pending), [pool])
+                self.assertTrue(pending.routing_context.should_backoff)
                 router.on_replica_actor_died(pool[1].replica_id)
             self.assertEqual(len(logged.output), 1)
             self.assertIn(complaint, logged.output[0])

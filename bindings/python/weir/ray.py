@@ -156,11 +156,13 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
     async def choose_replicas(self, candidate_replicas: list[Any],
                               pending_request: Any = None) -> list[list[Any]]:
         engine = self._engine
-        if pending_request is None or engine is None:
+        if pending_request is None:
+            return [list(candidate_replicas)]
+        # Otherwise a round in which all replicas are full is followed by the next at once.
+        pending_request.routing_context.should_backoff = True
+        if engine is None:
             return [list(candidate_replicas)]
         try:
-            # Otherwise a round in which all replicas are full is followed by the next at once.
-            pending_request.routing_context.should_backoff = True
             return self._ranks(engine, candidate_replicas, pending_request)
         except Exception as error:
             self._failed(error)
@@ -181,7 +183,8 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         decision = self._decide(engine, asked, usable and [one.replica_id for one in usable])
         chosen = self._replicas_of(decision)
         if not chosen or not self._has_room(chosen[0]):
-            room = [replica for replica in candidates if self._has_room(replica)]
+            room = ([replica for replica in usable or () if self._has_room(replica)]
+                    or [replica for replica in candidates if self._has_room(replica)])
             if room:
                 decision = self._decide(engine, asked, [replica.replica_id for replica in room])
                 chosen = self._replicas_of(decision)
