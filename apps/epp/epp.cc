@@ -8,6 +8,7 @@
 #include "weir/clock.h"
 #include "weir/io/decision_log/log_metrics.h"
 #include "weir/io/fleet/fleet_metrics.h"
+#include "weir/io/fleet/sample_age.h"
 #include "weir/io/metrics/engine_metrics.h"
 
 namespace weir::epp {
@@ -44,11 +45,15 @@ auto OpenOn(const std::string& bind_address, std::string_view flag, uint16_t por
 }  // namespace
 
 absl::StatusOr<Router> LoadRouter(const EppOptions& options) {
-  if (!options.config_file.empty()) return Router::FromFile(options.config_file, options.router);
-  if (!options.config_text.empty()) {
-    return Router::FromText(options.config_text, "--config-text", options.router);
-  }
-  return Router::Default(options.router);
+  const auto load = [&](const RouterOptions& router) {
+    if (!options.config_file.empty()) return Router::FromFile(options.config_file, router);
+    if (!options.config_text.empty()) {
+      return Router::FromText(options.config_text, "--config-text", router);
+    }
+    return Router::Default(router);
+  };
+  if (!options.samples_expire) return load(options.router);
+  return io::LoadWithSampleAge(options.router, options.fleet, load);
 }
 
 Epp::Epp(std::unique_ptr<io::DecisionLogWriter> recorder_or_null, Router router,

@@ -27,6 +27,7 @@ struct EppOptions {
   std::string config_file;
   std::string config_text;
   RouterOptions router;
+  bool samples_expire = false;    // after some missed scrapes, in place of what `router` says
   io::DecisionLogOptions record;  // no path: decisions are not recorded
   io::FleetOptions fleet;
   bool pool_named = false;  // by --pool-name or --endpoint-selector

@@ -15,8 +15,6 @@ namespace weir::epp {
 namespace {
 
 constexpr int64_t kRefreshNsMin = 50'000'000;
-// Forty missed scrapes: what a server said last is no longer a reason to prefer it.
-constexpr int64_t kMissedScrapes = 40;
 
 // Deprecated flags of llm-d, which refuses them too.
 constexpr const char* kRefusedFlags[] = {
@@ -156,7 +154,8 @@ void AddMetricFlags(CLI::App& app, Raw& raw) {
   auto* group = app.add_option_group("Metrics");
   group
       ->add_option("--refresh-metrics-interval", raw.refresh_metrics,
-                   "Time between two reads of a server's metrics, 50ms or more")
+                   "Time between two reads of a server's metrics, 50ms or more; an interval of "
+                   "the pipeline's data source goes before it")
       ->capture_default_str();
   group->add_flag("--no-scrape", raw.no_scrape, "Do not read metrics; count own requests only");
   group
@@ -340,10 +339,8 @@ absl::Status FinishProtocol(const CLI::App& app, Raw& raw) {
   if (raw.peer_load_view) {
     options.router.count_unscraped_requests = false;
     options.router.unscraped = UnscrapedPolicy::kIdle;
-  } else {
-    options.router.sample_age_ns_max =
-        std::max<int64_t>(2'000'000'000, kMissedScrapes * options.fleet.scrape_interval_ns);
   }
+  options.samples_expire = !raw.peer_load_view;
   return absl::OkStatus();
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "metrics_page.h"
+#include "weir/io/fleet/sample_age.h"
 
 namespace weir::gateway {
 namespace {
@@ -40,10 +41,12 @@ absl::StatusOr<io::SocketAddress> ParseListen(std::string_view flag, const std::
 std::string_view DefaultGatewayPipeline() { return kDefaultPipeline; }
 
 absl::StatusOr<Router> LoadRouter(const GatewayOptions& options) {
-  if (options.config_file.empty()) {
-    return Router::FromText(kDefaultPipeline, "default pipeline", options.router);
-  }
-  return Router::FromFile(options.config_file, options.router);
+  const auto load = [&](const RouterOptions& router) {
+    if (!options.config_file.empty()) return Router::FromFile(options.config_file, router);
+    return Router::FromText(kDefaultPipeline, "default pipeline", router);
+  };
+  if (!options.samples_expire) return load(options.router);
+  return io::LoadWithSampleAge(options.router, options.fleet, load);
 }
 
 Gateway::Gateway(std::unique_ptr<io::DecisionLogWriter> recorder_or_null, Router router,

@@ -20,6 +20,7 @@ struct GatewayOptions {
   // What routes: a file, or the default pipeline of DefaultGatewayPipeline().
   std::string config_file;
   RouterOptions router;
+  bool samples_expire = false;    // after some missed scrapes, in place of what `router` says
   io::DecisionLogOptions record;  // no path: decisions are not recorded
   io::FleetOptions fleet;
   // Where it listens.

@@ -43,7 +43,8 @@ void AddRoutingFlags(CLI::App& app, Flags& flags) {
       ->default_str("vllm");
   where
       ->add_option("--scrape-interval-ms", flags.scrape_interval_ms,
-                   "Time between two reads of a server's metrics, 10..60000")
+                   "Time between two reads of a server's metrics, 10..60000; an interval of the "
+                   "pipeline's data source goes before it")
       ->check(CLI::Range(10.0, 60000.0))
       ->default_str("50");
   where->add_flag("--no-scrape", flags.no_scrape, "Do not read metrics; count own requests only");
@@ -169,12 +170,8 @@ void FinishOptions(Flags& flags) {
   if (flags.peer_load_view) {
     options.router.count_unscraped_requests = false;
     options.router.unscraped = UnscrapedPolicy::kIdle;
-  } else {
-    // Forty missed scrapes: what the server said last is no longer a reason to prefer it.
-    const int64_t interval_ns =
-        options.fleet.scrape_interval_ns > 0 ? options.fleet.scrape_interval_ns : 50'000'000;
-    options.router.sample_age_ns_max = std::max<int64_t>(2'000'000'000, 40 * interval_ns);
   }
+  options.samples_expire = !flags.peer_load_view;
   options.router.log = [](LogLevel level, std::string_view text) {
     static constexpr spdlog::level::level_enum kLevels[] = {
         spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err};

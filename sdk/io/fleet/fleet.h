@@ -22,7 +22,7 @@ namespace weir::io {
 struct FleetOptions {
   std::vector<std::string> endpoint_urls;  // "http://host:port", "https://host:port" or "host:port"
   std::string default_engine;      // of endpoints without an engine label; empty: the file's
-  int64_t scrape_interval_ns = 0;  // 0: the file's, else 50 ms
+  int64_t scrape_interval_ns = 0;  // of sources whose parameters name none; 0: 50 ms
   bool scrape = true;
 };
 

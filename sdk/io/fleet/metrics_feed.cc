@@ -34,6 +34,13 @@ std::string ParametersOf(const RouterNeeds::ConfiguredPlugin* plugin) {
   return plugin == nullptr ? "" : plugin->parameters_json;
 }
 
+// What a source says about itself goes before what is said about all.
+absl::Duration IntervalOf(const MetricsSourceOptions& source, const MetricsFeedOptions& options) {
+  if (source.interval > absl::ZeroDuration()) return source.interval;
+  return absl::Nanoseconds(options.scrape_interval_ns > 0 ? options.scrape_interval_ns
+                                                          : kScrapeIntervalNsDefault);
+}
+
 }  // namespace
 
 MetricsFeed::MetricsFeed(const Router& router, const MetricsFeedOptions& options)
@@ -46,6 +53,14 @@ absl::StatusOr<std::vector<std::unique_ptr<MetricsFeed>>> MetricsFeed::CreateAll
   if (status.ok()) status = CreateForClusters(loop, router, options, &feeds);
   if (!status.ok()) return status;
   return feeds;
+}
+
+absl::StatusOr<int64_t> MetricsFeed::EngineIntervalNs(const Router& router,
+                                                      const MetricsFeedOptions& options) {
+  const auto source =
+      ParseMetricsSourceOptions(ParametersOf(FindPlugin(router.needs(), kSourceType)));
+  if (!source.ok()) return source.status();
+  return absl::ToInt64Nanoseconds(IntervalOf(*source, options));
 }
 
 absl::Status MetricsFeed::CreateForEngines(EventLoop& loop, const Router& router,
@@ -105,9 +120,7 @@ absl::Status MetricsFeed::CreateForClusters(EventLoop& loop, const Router& route
 absl::Status MetricsFeed::Start(EventLoop& loop, MetricsSourceOptions source) {
   ScraperOptions scraper;
   scraper.source = std::move(source);
-  if (options_.scrape_interval_ns > 0) {
-    scraper.source.interval = absl::Nanoseconds(options_.scrape_interval_ns);
-  }
+  scraper.source.interval = IntervalOf(scraper.source, options_);
   auto made = Scraper::Create(loop, scraper, *this);
   if (!made.ok()) return made.status();
   scraper_ = *std::move(made);

@@ -19,7 +19,7 @@ namespace weir::io {
 
 struct MetricsFeedOptions {
   std::string default_engine;      // of endpoints without an engine label; empty: the file's
-  int64_t scrape_interval_ns = 0;  // 0: the file's, else 50 ms
+  int64_t scrape_interval_ns = 0;  // of sources whose parameters name none; 0: 50 ms
   // Called on the loop's thread when the totals changed.
   std::function<void()> changed = [] {};
 };
@@ -32,6 +32,10 @@ class MetricsFeed final : private ScrapeSink {
   // needed. Borrowed: loop. Errors: kInvalidArgument (a parameter). [control]
   static absl::StatusOr<std::vector<std::unique_ptr<MetricsFeed>>> CreateAll(
       EventLoop& loop, const Router& router, const MetricsFeedOptions& options);
+  // How often the feed of engines' pages reads each of them. Errors: kInvalidArgument (a
+  // parameter). [control]
+  static absl::StatusOr<int64_t> EngineIntervalNs(const Router& router,
+                                                  const MetricsFeedOptions& options);
   MetricsFeed(const MetricsFeed&) = delete;
   MetricsFeed& operator=(const MetricsFeed&) = delete;
 
@@ -41,6 +45,7 @@ class MetricsFeed final : private ScrapeSink {
   // Forgets all endpoints. [control]
   void Clear();
   const ScrapeCounters& totals() const noexcept { return scraper_->totals(); }
+  int64_t interval_ns() const noexcept { return scraper_->interval_ns(); }
 
  private:
   MetricsFeed(const Router& router, const MetricsFeedOptions& options);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "testing/temp_directory.h"
 #include "weir/io/fleet/fleet.h"
+#include "weir/io/fleet/sample_age.h"
 #include "weir/io/http/server.h"
 #include "weir/resources.h"
 
@@ -141,6 +142,44 @@ TEST_F(FeedsTest, AClusterIsAskedOverTlsUnlessToldOtherwise) {
                                 {"127.0.0.1:1"})
                               .message()),
               HasSubstr("/no/such.pem"));
+}
+
+constexpr char kEverySecond[] =
+    "plugins:\n- {type: queue-scorer}\n- {type: core-metrics-extractor}\n"
+    "- {type: metrics-data-source, parameters: {interval: 1s}}\ndataLayer:\n  sources:\n"
+    "  - {pluginRef: metrics-data-source, extractors: [{pluginRef: core-metrics-extractor}]}\n";
+
+TEST_F(FeedsTest, TheIntervalOfASourceGoesBeforeThatOfTheFlag) {
+  const auto interval_ms = [&](const std::string& yaml, int64_t flag_ms) {
+    const Router router = Router::FromText(kHeader + yaml, "test.yaml").value();
+    const auto feeds =
+        MetricsFeed::CreateAll(*loop_, router, {.scrape_interval_ns = flag_ms * 1'000'000});
+    return feeds.ok() && feeds->size() == 1 ? (*feeds)[0]->interval_ns() / 1'000'000 : -1;
+  };
+  EXPECT_EQ(interval_ms(kEverySecond, 50), 1000);
+  EXPECT_EQ(interval_ms(kEverySecond, 0), 1000);
+  EXPECT_EQ(interval_ms("plugins: [{type: queue-scorer}]\n", 200), 200);
+  EXPECT_EQ(interval_ms("plugins: [{type: queue-scorer}]\n", 0), 50);
+}
+
+TEST_F(FeedsTest, SamplesExpireAfterFortyScrapes) {
+  const auto age_ms = [](const std::string& yaml, int64_t flag_ms) {
+    int64_t age_ns = -1;
+    const auto router = LoadWithSampleAge(
+        {}, {.scrape_interval_ns = flag_ms * 1'000'000}, [&](const RouterOptions& options) {
+          age_ns = options.sample_age_ns_max;
+          return Router::FromText(kHeader + yaml, "test.yaml", options);
+        });
+    EXPECT_TRUE(router.ok()) << router.status();
+    return age_ns / 1'000'000;
+  };
+  EXPECT_EQ(age_ms("plugins: [{type: queue-scorer}]\n", 0), 2000);
+  EXPECT_EQ(age_ms("plugins: [{type: queue-scorer}]\n", 20), 2000);
+  EXPECT_EQ(age_ms("plugins: [{type: queue-scorer}]\n", 200), 8000);
+  EXPECT_EQ(age_ms(kEverySecond, 50), 40'000);
+  EXPECT_FALSE(LoadWithSampleAge({}, {}, [](const RouterOptions& options) {
+                 return Router::FromText("plugins: 1", "test.yaml", options);
+               }).ok());
 }
 
 std::string Objective(std::string_view name, int priority) {
