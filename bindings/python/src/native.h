@@ -102,14 +102,27 @@ class BorrowedIntake {
   std::unique_ptr<Intake> intake_;
 };
 
+// A call's stay in the engine, which may run Python (a clock, a plugin) and let other threads run:
+// the engine outlives it even if they close the router. REQUIRES: the GIL, at both ends.
+class Visit {
+ public:
+  explicit Visit(std::shared_ptr<Home> home) : home_(std::move(home)) {}
+  Home* operator->() const { return home_.get(); }
+  const std::shared_ptr<Home>& home() const { return home_; }
+
+ private:
+  Entry entry_;  // ends last: the home may die with us
+  std::shared_ptr<Home> home_;
+};
+
 // The door to a router, shared by Router and Pool: close() shuts it for both.
 class Gate {
  public:
   explicit Gate(std::shared_ptr<Home> home) : home_(std::move(home)) {}
-  // Raises ClosedError and ForkedError.
-  const std::shared_ptr<Home>& home() const {
+  // The only way in. Raises ClosedError and ForkedError.
+  Visit Enter() const {
     if (home_ == nullptr || home_->forked() || Exiting()) Refuse();
-    return home_;
+    return Visit(home_);
   }
   bool open() const noexcept { return home_ != nullptr; }
   void Close() { home_.reset(); }

@@ -154,20 +154,24 @@ py::dict RowAt(const EndpointPool& pool, const PoolSnapshot& snapshot, uint32_t 
 
 }  // namespace
 
-EndpointPool& PoolView::pool() const { return gate_->home()->router.pool(); }
-
 EndpointId PoolView::Upsert(const std::string& name, const py::kwargs& fields) {
   Endpoint endpoint = EndpointFrom(fields, "upsert");
   if (endpoint.name.empty()) endpoint.name = name;
-  return ValueOf(pool().Upsert(endpoint));
+  return ValueOf(Enter()->router.pool().Upsert(endpoint));
 }
 
 void PoolView::Update(const std::string& name, const py::kwargs& fields) {
   Endpoint endpoint = EndpointFrom(fields, "update", /*metrics_only=*/true);
-  const auto snapshot = pool().snapshot();
+  const Visit visit = Enter();
+  EndpointPool& pool = visit->router.pool();
+  const auto snapshot = pool.snapshot();
   const uint32_t index = FindOrThrow(*snapshot, name, endpoint.namespace_name);
   const MetricsUpdate update{snapshot->ids()[index], std::move(endpoint.metrics)};
-  pool().ApplySamples({&update, 1});
+  pool.ApplySamples({&update, 1});
+}
+
+void PoolView::Remove(const std::string& name, const std::string& space) {
+  Check(Enter()->router.pool().Remove(name, space));
 }
 
 void PoolView::Replace(const py::iterable& rows) {
@@ -176,28 +180,33 @@ void PoolView::Replace(const py::iterable& rows) {
     if (!PyDict_Check(row.ptr())) RaiseType("endpoints", row, "dicts of upsert()'s arguments");
     endpoints.push_back(EndpointFrom(py::reinterpret_borrow<py::dict>(row), "replace"));
   }
-  Check(pool().Replace(endpoints));
+  Check(Enter()->router.pool().Replace(endpoints));
 }
 
 EndpointId PoolView::Invalidate(const std::string& name, const std::string& space) {
-  const auto snapshot = pool().snapshot();
+  const Visit visit = Enter();
+  EndpointPool& pool = visit->router.pool();
+  const auto snapshot = pool.snapshot();
   const Endpoint endpoint = EndpointAt(*snapshot, FindOrThrow(*snapshot, name, space), name, space);
-  Check(pool().Remove(name, space));
-  return ValueOf(pool().Upsert(endpoint));
+  Check(pool.Remove(name, space));
+  return ValueOf(pool.Upsert(endpoint));
 }
 
 uint32_t PoolView::InFlight(const std::string& name, const std::string& space) const {
-  const auto snapshot = pool().snapshot();
-  return pool().in_flight(snapshot->ids()[FindOrThrow(*snapshot, name, space)]);
+  const Visit visit = Enter();
+  const EndpointPool& pool = visit->router.pool();
+  const auto snapshot = pool.snapshot();
+  return pool.in_flight(snapshot->ids()[FindOrThrow(*snapshot, name, space)]);
 }
 
 py::list PoolView::Rows() const {
-  const std::shared_ptr<Home>& home = gate_->home();
-  const auto snapshot = pool().snapshot();
-  const int64_t now_ns = home->time->now_ns();
+  const Visit visit = Enter();
+  const EndpointPool& pool = visit->router.pool();
+  const auto snapshot = pool.snapshot();
+  const int64_t now_ns = visit->time->now_ns();
   py::list rows;
   for (uint32_t i = 0; i < snapshot->count(); ++i) {
-    rows.append(RowAt(pool(), *snapshot, i, now_ns));
+    rows.append(RowAt(pool, *snapshot, i, now_ns));
   }
   return rows;
 }
@@ -214,12 +223,8 @@ void AddPool(py::module_& module) {
            "Adds an endpoint, or replaces address, labels and the given metrics of that name.")
       .def("update", &PoolView::Update, py::arg("name"),
            "Applies a sample of metrics; those that are not given keep their last value.")
-      .def(
-          "remove",
-          [](PoolView& self, const std::string& name, const std::string& space) {
-            Check(self.pool().Remove(name, space));
-          },
-          py::arg("name"), py::arg("namespace") = "default", "Raises NotFoundError.")
+      .def("remove", &PoolView::Remove, py::arg("name"), py::arg("namespace") = "default",
+           "Raises NotFoundError.")
       .def("replace", &PoolView::Replace, py::arg("endpoints"),
            "Makes the pool hold exactly these: dicts of upsert()'s arguments, `name` among them.")
       .def("invalidate", &PoolView::Invalidate, py::arg("name"), py::arg("namespace") = "default",
@@ -235,14 +240,14 @@ void AddPool(py::module_& module) {
           },
           py::arg("requested_schema") = py::none(), "rows() as an Arrow stream.")
       .def("_repr_html_", in_tables("pool_to_html"))
-      .def("__len__", [](const PoolView& self) { return self.pool().snapshot()->count(); })
+      .def("__len__", [](const PoolView& self) { return self.snapshot()->count(); })
       .def("__contains__",
            [](const PoolView& self, const std::string& name) {
-             return Find(*self.pool().snapshot(), name, "default").has_value();
+             return Find(*self.snapshot(), name, "default").has_value();
            })
       .def("__iter__",
            [](const PoolView& self) {
-             const auto snapshot = self.pool().snapshot();
+             const auto snapshot = self.snapshot();
              py::list names;
              for (uint32_t i = 0; i < snapshot->count(); ++i) {
                names.append(Text(ShortName(snapshot->name(i))));
@@ -250,7 +255,7 @@ void AddPool(py::module_& module) {
              return py::iter(names);
            })
       .def("__repr__", [](const PoolView& self) {
-        return "<weir.Pool of " + std::to_string(self.pool().snapshot()->count()) + " endpoints>";
+        return "<weir.Pool of " + std::to_string(self.snapshot()->count()) + " endpoints>";
       });
 }
 

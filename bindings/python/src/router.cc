@@ -154,28 +154,26 @@ void RouterView::Keep(const py::object& decision) {
 }
 
 py::object RouterView::Decide(const py::dict& fields) {
-  const std::shared_ptr<Home> home = gate_->home();
-  const Entry entry;
+  const Visit visit = gate_->Enter();
   RequestFields request;
   request.Read(fields.ptr());
-  BorrowedIntake intake(*home);
+  BorrowedIntake intake(*visit.home());
   std::optional<std::string> forwarded;
   absl::StatusOr<weir::Decision> decision = absl::CancelledError();
   {
     std::optional<py::gil_scoped_release> release;
     if (release_gil_) release.emplace();
-    decision = request.Decide(home->router, intake, &forwarded);
+    decision = request.Decide(visit->router, intake, &forwarded);
   }
   RaiseInterrupts();
   if (!decision.ok()) throw StatusError(decision.status());
-  py::object result = ToPython(home, *std::move(decision), std::move(forwarded));
+  py::object result = ToPython(visit.home(), *std::move(decision), std::move(forwarded));
   Keep(result);
   return result;
 }
 
 py::list RouterView::DecideBatch(const py::list& requests) {
-  const std::shared_ptr<Home> home = gate_->home();
-  const Entry entry;
+  const Visit visit = gate_->Enter();
   std::deque<RequestFields> fields;
   for (size_t i = 0; i < requests.size(); ++i) {
     const py::object one = requests[i];
@@ -186,23 +184,24 @@ py::list RouterView::DecideBatch(const py::list& requests) {
     fields.emplace_back().Read(one.attr("copy")().ptr());
   }
   std::vector<Outcome> outcomes(fields.size());
-  BorrowedIntake intake(*home);
-  DecideAll(home->router, fields, intake, outcomes);
+  BorrowedIntake intake(*visit.home());
+  DecideAll(visit->router, fields, intake, outcomes);
   py::list results;
   for (Outcome& outcome : outcomes) {
     if (!outcome.decision.ok()) {
       results.append(ErrorOf(outcome.decision.status()));
       continue;
     }
-    results.append(ToPython(home, *std::move(outcome.decision), std::move(outcome.forwarded)));
+    results.append(
+        ToPython(visit.home(), *std::move(outcome.decision), std::move(outcome.forwarded)));
     Keep(results[results.size() - 1]);
   }
   return results;
 }
 
 FlightView RouterView::Begin(const DecisionView& decision, uint32_t target) const {
-  const std::shared_ptr<Home>& home = gate_->home();
-  if (decision.home() != home) {
+  const Visit visit = gate_->Enter();
+  if (decision.home() != visit.home()) {
     throw StatusError(absl::InvalidArgumentError(
         "decision: of another router, or read from a pickle; begin() needs one of this router"));
   }
@@ -210,23 +209,23 @@ FlightView RouterView::Begin(const DecisionView& decision, uint32_t target) cons
     throw py::index_error("target: " + std::to_string(target) + ", the decision has " +
                           std::to_string(decision.target_count()));
   }
-  weir::Flight flight = home->router.Begin(decision.decision(), target);
+  weir::Flight flight = visit->router.Begin(decision.decision(), target);
   if (!flight) {
     throw StatusError(absl::ResourceExhaustedError("more than " + std::to_string(kFlightsMax) +
                                                    " requests in flight"));
   }
-  return {home, std::move(flight)};
+  return {visit.home(), std::move(flight)};
 }
 
 py::list RouterView::RecentDecisions() const {
-  gate_->home();
+  gate_->Enter();
   py::list decisions;
   for (auto one = kept_.rbegin(); one != kept_.rend(); ++one) decisions.append(*one);
   return decisions;
 }
 
 py::dict RouterView::Stats() const {
-  const RouterStats stats = gate_->home()->router.stats();
+  const RouterStats stats = gate_->Enter()->router.stats();
   py::list plugins;
   for (const RouterStats::Plugin& plugin : stats.plugins) {
     py::dict one;
@@ -250,16 +249,16 @@ py::dict RouterView::Stats() const {
 }
 
 std::string RouterView::Metrics() const {
-  const std::shared_ptr<Home>& home = gate_->home();
+  const Visit visit = gate_->Enter();
   io::MetricsText text;
-  io::WriteEngineMetrics(home->router.stats(), text);
-  io::WritePoolMetrics(*home->router.pool().snapshot(), home->time->now_ns(), {}, text);
-  io::WriteRewriteMetrics(home->router.resources().table()->RewriteCounts(), text);
+  io::WriteEngineMetrics(visit->router.stats(), text);
+  io::WritePoolMetrics(*visit->router.pool().snapshot(), visit->time->now_ns(), {}, text);
+  io::WriteRewriteMetrics(visit->router.resources().table()->RewriteCounts(), text);
   return text.Take();
 }
 
 PoolView RouterView::pool() const {
-  gate_->home();
+  gate_->Enter();
   return PoolView(gate_);
 }
 

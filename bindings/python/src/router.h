@@ -40,10 +40,10 @@ class RouterView {
   py::list RecentDecisions() const;
   py::dict Stats() const;
   std::string Metrics() const;
-  std::string Describe() const { return gate_->home()->router.Describe(); }
+  std::string Describe() const { return gate_->Enter()->router.Describe(); }
   PoolView pool() const;
   // Raises ClosedError and ForkedError.
-  const std::shared_ptr<Home>& home() const { return gate_->home(); }
+  Visit Enter() const { return gate_->Enter(); }
   bool closed() const { return !gate_->open(); }
   void Close();
 

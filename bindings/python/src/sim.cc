@@ -200,13 +200,13 @@ class OnlyRun {
 std::shared_ptr<RunView> Run(const RouterView& router, WorkloadView& requests,
                              const std::vector<uint32_t>& explain,
                              const FleetArguments& arguments) {
-  const std::shared_ptr<Home> home = router.home();
+  const Visit visit = router.Enter();
+  const std::shared_ptr<Home>& home = visit.home();
   if (!py::isinstance<ManualClock>(home->clock_owner)) {
     throw py::type_error(
         "router: its clock is not a weir.ManualClock; make it with clock=weir.ManualClock()");
   }
   const OnlyRun only(*home);
-  const Entry entry;
   auto& clock = *home->clock_owner.cast<ManualClock*>();
   const sim::FleetOptions options = OptionsOf(arguments);
   requests.seen = true;

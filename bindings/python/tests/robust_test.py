@@ -229,6 +229,55 @@ class ProcessTest(unittest.TestCase):
             thread.join()
             """)
 
+    def test_a_clock_may_close_the_router_that_asks_it(self):
+        self.expect("""
+            to_close = []
+
+            def clock():
+                if to_close:
+                    to_close.pop().close()
+                return 1.0
+
+            for use in (lambda router, pool: pool.update("e1", waiting_requests=3),
+                        lambda router, pool: pool.upsert("e1", address="h:1", waiting_requests=3),
+                        lambda router, pool: pool.replace([{"name": "a", "address": "h:1", "waiting_requests": 1}]),
+                        lambda router, pool: pool.invalidate("e1"), lambda router, pool: pool.rows(),
+                        lambda router, pool: router.metrics(), lambda router, pool: router.decide(prompt="x"),
+                        lambda router, pool: router.decide_batch([{}])):
+                router = make(clock=clock)
+                pool = router.pool
+                to_close.append(router)
+                use(router, pool)
+                assert router.closed
+                router = pool = None
+            """)
+
+    def test_exit_while_a_clock_sleeps(self):
+        self.expect("""
+            started = threading.Event()
+
+            def clock():
+                started.set()
+                time.sleep(0.05)
+                return 1.0
+
+            pool = make(clock=clock).pool
+            started.clear()
+
+            def work():
+                while True:
+                    pool.update("e1", waiting_requests=1)
+
+            class Slow:  # threads go on meanwhile, and Python ends those that ask for the GIL
+                def flush(self):
+                    time.sleep(0.2)
+
+            sys.stdout = Slow()
+            threading.excepthook = lambda error: None  # ClosedError
+            threading.Thread(target=work, daemon=True).start()
+            started.wait()
+            """)
+
 
 class CopiesTest(unittest.TestCase):
     def test_two_copies_of_the_module_do_not_mix(self):
