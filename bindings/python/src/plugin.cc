@@ -223,7 +223,7 @@ void Plugin::Disable(const std::string& why) {
 void Plugin::TimeTaken(const weir_call* call, int64_t taken_ns, bool hung) {
   const auto ms = [](int64_t ns) { return std::to_string(ns / 1'000'000) + " ms"; };
   if (hung) Disable("interrupted after " + ms(taken_ns));
-  if (taken_ns <= type_.limits.time_budget_ns) {
+  if (taken_ns <= limits_.time_budget_ns) {
     overruns_in_a_row_ = 0;
     return;
   }
@@ -231,11 +231,11 @@ void Plugin::TimeTaken(const weir_call* call, int64_t taken_ns, bool hung) {
   if (!std::exchange(overrun_reported_, true)) {
     Report()(name_,
              "took " + std::to_string(taken_ns / 1000) + " us, expected at most " +
-                 std::to_string(type_.limits.time_budget_ns / 1000) +
+                 std::to_string(limits_.time_budget_ns / 1000) +
                  " us; later overruns are only counted",
              py::none());
   }
-  if (++overruns_in_a_row_ >= type_.limits.overruns_max && !hung && !disabled_) {
+  if (++overruns_in_a_row_ >= limits_.overruns_max && !hung && !disabled_) {
     Disable("over its time budget " + std::to_string(overruns_in_a_row_) + " times in a row");
   }
 }
@@ -272,7 +272,7 @@ bool Plugin::Run(const weir_call* call, const weir_request* request, const weir_
     const py::object endpoints = py::cast(EndpointsSight(call, batch, &type_.reads));
     bool hung = false;
     {
-      const Watch watch(type_.limits.hang_ns);
+      const Watch watch(limits_.hang_ns);
       ok = Ask([&] {
         use(score == nullptr
                 ? callable_(request_view, endpoints)

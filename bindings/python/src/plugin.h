@@ -29,7 +29,8 @@ struct PluginType : weir_plugin {
   const std::string name;
   const PluginKind kind;
   const std::vector<std::string> reads;  // columns, in the order of `attributes`
-  py::object factory;                    // (parameters as JSON, name of the instance) -> callable
+  // Of the last registration: what instances are made with from then on.
+  py::object factory;  // (parameters as JSON, name of the instance) -> callable
   PluginLimits limits;
   weir_module module = {};
 
@@ -58,7 +59,7 @@ void RaiseInterrupts();
 class Plugin {
  public:
   Plugin(const PluginType& type, std::string name, py::object callable)
-      : type_(type), name_(std::move(name)), callable_(std::move(callable)) {}
+      : type_(type), limits_(type.limits), name_(std::move(name)), callable_(std::move(callable)) {}
 
   // The slots of the ABI. Each takes the GIL, calls Python once, and never throws. [concurrent]
   weir_code Score(const weir_call* call, const weir_request* request, const weir_batch* batch,
@@ -80,6 +81,7 @@ class Plugin {
   void Disable(const std::string& why);
 
   const PluginType& type_;
+  const PluginLimits limits_;  // the type's when it was made
   const std::string name_;
   const py::object callable_;
   std::atomic<bool> disabled_{false};

@@ -369,6 +369,17 @@ class RegistrationTest(unittest.TestCase):
         self.assertEqual(scores(old, "t-again"), [0.25] * 3)
         self.assertEqual(scores(pipeline(("t-again", {})), "t-again"), [0.75] * 3)
 
+    def test_the_limits_of_a_registration_are_those_of_its_routers(self):
+        slow = {"time_budget_s": 1e-9, "overruns_max": 1}
+        weir.scorer("t-limits", time_budget_s=10)(lambda request, endpoints: [0.25] * 3)
+        old = pipeline(("t-limits", {}))
+        with Logged() as records:
+            weir.scorer("t-limits", **slow)(lambda request, endpoints: [0.75] * 3)
+            self.assertEqual([scores(old, "t-limits") for _ in range(3)], [[0.25] * 3] * 3)
+            self.assertEqual(records, [])
+            self.assertEqual(scores(pipeline(("t-limits", {})), "t-limits"), [0.75] * 3)
+            self.assertEqual(len(records), 2)  # over budget, disabled
+
     def test_an_instance_lives_as_long_as_its_router(self):
         alive = []
 
