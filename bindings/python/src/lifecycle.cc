@@ -41,6 +41,7 @@ void AfterForkInChild() {
 
 uint32_t ForkCount() noexcept { return fork_count.load(std::memory_order_relaxed); }
 bool Exiting() noexcept { return exiting.load(std::memory_order_relaxed); }
+void RaiseExiting() { Raise("ClosedError", "the interpreter is exiting"); }
 
 Entry::Entry() noexcept : fork_count_(ForkCount()) { inside_count.fetch_add(1); }
 Entry::~Entry() {
@@ -48,7 +49,7 @@ Entry::~Entry() {
 }
 
 void Gate::Refuse() const {
-  if (Exiting()) Raise("ClosedError", "the interpreter is exiting");
+  if (Exiting()) RaiseExiting();
   if (home_ == nullptr) Raise("ClosedError", "the router is closed");
   Raise("ForkedError",
         "this router was made before fork(); make one in the child, its threads and locks are its "

@@ -49,8 +49,10 @@ void Check(const absl::Status& status);
 // How often this process is the child of a fork that had the module loaded.
 uint32_t ForkCount() noexcept;
 
-// Whether Python is ending: nobody enters the engine any more.
+// Whether Python is ending: nobody enters the engine any more, and long calls end.
 bool Exiting() noexcept;
+// Raises ClosedError.
+[[noreturn]] void RaiseExiting();
 
 // While it lives, exit waits: this thread is inside the engine.
 class Entry {

@@ -124,6 +124,7 @@ void DecideAll(const weir::Router& router, std::deque<RequestFields>& requests,
       last_check = now;
       const py::gil_scoped_acquire acquire;
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      if (Exiting()) RaiseExiting();
     }
   }
 }

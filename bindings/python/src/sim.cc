@@ -214,6 +214,7 @@ std::shared_ptr<RunView> Run(const RouterView& router, WorkloadView& requests,
   std::map<uint32_t, weir::Decision> kept;
   const sim::FleetHooks hooks = {.keep_going =
                                      [] {
+                                       if (Exiting()) return false;
                                        const py::gil_scoped_acquire gil;
                                        return !Interrupted() && PyErr_CheckSignals() == 0;
                                      },

@@ -111,6 +111,30 @@ class ProcessTest(unittest.TestCase):
             started.wait()
             """)
 
+    def test_exit_ends_calls_that_would_take_minutes(self):
+        for call in ("batch", "fleet"):
+            self.expect("""
+                from weir import sim
+
+                def batch():
+                    router, tokens = make(), array.array("I", range(131072))
+                    begun.set()
+                    router.decide_batch([{"tokens": tokens}] * 200_000)
+
+                def fleet():
+                    workload = sim.Workload.conversations(conversations=4000, turns=1, groups=2,
+                                                          output_tokens=20_000, seed=1)
+                    pipeline = {"plugins": [{"type": "random-picker"}], "schedulingProfiles": [
+                        {"name": "default", "plugins": [{"pluginRef": "random-picker"}]}]}
+                    begun.set()
+                    sim.Fleet(pipeline, servers=2).run(workload)
+
+                threading.excepthook = lambda error: None  # ClosedError, CancelledError
+                begun = threading.Event()
+                threading.Thread(target=%s, daemon=True).start()
+                begun.wait()
+                """ % call)
+
     def test_ctrl_c_interrupts_a_batch(self):
         self.expect("""
             router = make()
