@@ -56,8 +56,8 @@ void WriteTransportMetrics(std::span<const std::unique_ptr<Worker>> workers,
                Sum(
                    workers, [i](const GrpcCounters& c) -> const auto& { return c.refused[i]; }));
   }
-  text.One(MetricKind::kGauge, "weir_epp_held_body_bytes", "Bytes of bodies held for requests.",
-           static_cast<double>(held.held()));
+  text.One(MetricKind::kGauge, "weir_epp_held_body_bytes",
+           "Bytes of headers and bodies held for requests.", static_cast<double>(held.held()));
 }
 
 void WriteInfo(io::MetricsText& text) {

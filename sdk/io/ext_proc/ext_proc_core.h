@@ -23,13 +23,14 @@ namespace weir::io {
 // Body bytes of one streamed answer at most: stays below the 64 KiB flow-control window that Envoy
 // gives a stream, so that no answer waits for a window update of its own.
 inline constexpr uint32_t kAnswerBodyBytesMax = 62'000;
-// Reserved for a request body when its first byte comes, whatever its content-length promises.
-inline constexpr uint32_t kFirstBodyBytesMax = 1u << 20;
+// Room for so many times the bytes that have come is made for a request body at most, whatever its
+// content-length promises: memory is held by those who send, not by those who promise.
+inline constexpr uint32_t kBodyReserveFactor = 8;
 inline constexpr uint64_t kHeldBytesMaxDefault = 2ull << 30;
 // Of the headers of one message. HTTP/2 proxies refuse more than 60 KiB by default.
 inline constexpr uint32_t kHeaderBytesMax = 256u << 10;
 
-// How many bytes of bodies all streams of the process hold. Any thread.
+// How many bytes of headers and bodies all streams of the process hold. Any thread.
 class HeldBytes {
  public:
   explicit HeldBytes(uint64_t bytes_max = kHeldBytesMaxDefault) noexcept : bytes_max_(bytes_max) {}
@@ -46,6 +47,27 @@ class HeldBytes {
  private:
   const uint64_t bytes_max_;
   std::atomic<uint64_t> held_ = 0;
+};
+
+// What one holder has of it; gives it back when destroyed. One thread.
+class HeldPart {
+ public:
+  // Borrowed: all.
+  explicit HeldPart(HeldBytes& all) noexcept : all_(all) {}
+  ~HeldPart() { all_.Give(bytes_); }
+  HeldPart(const HeldPart&) = delete;
+  HeldPart& operator=(const HeldPart&) = delete;
+  // Holds `bytes` in place of what it held. False, and nothing changes, above the limit. [hot]
+  bool Set(uint64_t bytes) noexcept {
+    if (bytes > bytes_ && !all_.Take(bytes - bytes_)) return false;
+    if (bytes < bytes_) all_.Give(bytes_ - bytes);
+    bytes_ = bytes;
+    return true;
+  }
+
+ private:
+  HeldBytes& all_;
+  uint64_t bytes_ = 0;
 };
 
 struct ExtProcOptions {

@@ -157,6 +157,9 @@ void ExtProcStream::RefuseWith(uint32_t http_code, std::string_view code_name,
 // Everything after a decision: what the engine must know, and the answers.
 void ExtProcStream::OnRouted() {
   const IntakeResult& result = core_.intake_result;
+  const bool body_changed = result.body_changed;
+  // Before anything is begun: there may be no room for the new body.
+  if (body_changed && !HoldBody(CapacityFor(result.body_bytes()))) return RefuseForMemory();
   flight_ = core_.router.Begin(decision_);
   decision_.ReleaseRequest();
   routed_ = true;
@@ -169,11 +172,7 @@ void ExtProcStream::OnRouted() {
   overrides_mode_ =
       core_.options.skip_response_bodies && !model_filter_.active() && !skip_response_;
   const uint64_t request_bytes = body_bytes_;
-  const bool body_changed = result.body_changed;
-  if (body_changed && !SpliceBody()) {
-    return RefuseWith(429, "ResourceExhausted", "too many request bodies are waiting",
-                      "rejected-saturated");
-  }
+  if (body_changed) SpliceBody();
   if (body_came_ && !streamed_request()) {
     SendWholeBodyAnswer(body_changed);
   } else {
@@ -183,26 +182,23 @@ void ExtProcStream::OnRouted() {
       SendRequestBodyAnswers(/*end_of_stream=*/!with_trailers_);
     }
   }
-  header_bytes_.Release();
-  headers_.clear();
-  if (!body_kept_) ReleaseBody();
+  ReleaseRequest();
   core_.metrics.OnRequestRouted(series_, request_bytes);
   if (skip_response_ && !with_trailers_) FinishWith(Cause::kNatural, Code::kOk, {});
 }
 
-// Puts the model's new value into the body. False if there is no memory for it.
-bool ExtProcStream::SpliceBody() {
+// Puts the model's new value into the body.
+void ExtProcStream::SpliceBody() {
   const auto& pieces = core_.intake_result.body;
   const uint64_t begin = pieces[0].size();
   const uint64_t tail = pieces[2].size();
   const uint64_t old_size = body_bytes_ - begin - tail;
   const uint64_t size = core_.intake_result.body_bytes();
-  if (!Reserve(size)) return false;
+  GrowBody(CapacityFor(size));
   char* value = body_.data() + begin;
   std::memmove(value + pieces[1].size(), value + old_size, tail);
   std::memcpy(value, pieces[1].data(), pieces[1].size());
   body_bytes_ = size;
-  return true;
 }
 
 bool ExtProcStream::IsSet(std::string_view name) const {

@@ -205,6 +205,7 @@ void ExtProcStream::OnResponseTrailers(const ProcessingRequestView& view) {
 void ExtProcStream::OnResponseComplete() {
   response_step_ = Step::kDone;
   ReleaseHeldResponse();
+  if (request_step_ != Step::kDone) ReleaseRequest();
   CloseRequest(Cause::kNatural);
 }
 

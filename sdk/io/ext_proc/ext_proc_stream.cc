@@ -16,14 +16,21 @@ constexpr uint64_t kBodyPaddingBytes = 64;
 constexpr size_t kSubsetElementsMax = kEndpointsMax;
 constexpr size_t kSubsetBytesMax = 256u << 10;
 
-// What an idle stream keeps of each of its texts.
+// What an idle stream keeps of each of its texts and lists.
 constexpr size_t kKeptTextBytesMax = 4096;
 
 constexpr std::string_view kSubsetNamespace = "envoy.lb.subset_hint";
 
-void Clear(std::string* text) {
-  text->clear();
-  if (text->capacity() > kKeptTextBytesMax) text->shrink_to_fit();
+template <class Container>
+void Clear(Container* container) {
+  container->clear();
+  const size_t bytes = container->capacity() * sizeof(typename Container::value_type);
+  if (bytes > kKeptTextBytesMax) container->shrink_to_fit();
+}
+
+// What BufferPool gives for so many bytes.
+uint64_t PooledCapacity(uint64_t bytes) {
+  return std::bit_ceil(std::max<uint64_t>(bytes, kPooledBufferBytesMin));
 }
 
 int64_t TokensOf(const std::optional<uint64_t>& tokens) {
@@ -40,13 +47,8 @@ void ExtProcStream::Begin(ExtProcOutput& output) {
 
 // Ready for Begin(). What is kept for the transport stays.
 void ExtProcStream::Reset() {
-  header_bytes_.Release();
-  headers_.clear();
-  if (!body_kept_) ReleaseBody();
+  ReleaseRequest();
   content_length_ = 0;
-  Clear(&subset_text_);
-  subset_ends_.clear();
-  has_subset_ = false;
   decision_ = Decision();
   reader_ = ResponseReader(ResponseFormat::kOpenAi);
   model_filter_.Start({}, {});
@@ -143,6 +145,10 @@ void ExtProcStream::OnRequestHeaders(const ProcessingRequestView& view) {
 bool ExtProcStream::KeepHeaders(std::string_view header_map) {
   Code code = Code::kResourceExhausted;
   if (header_map.size() <= kHeaderBytesMax) {
+    if (!Hold(PooledCapacity(header_map.size()), 0)) {
+      RefuseForMemory();
+      return false;
+    }
     header_bytes_ = core_.buffers.Acquire(header_map.size());
     std::copy(header_map.begin(), header_map.end(), header_bytes_.data());
     code = ReadHeaders({header_bytes_.data(), header_map.size()}, &headers_);
@@ -188,7 +194,8 @@ void ExtProcStream::KeepSubset(std::string_view metadata) {
       if (element.kind == MetadataValue::Kind::kString) add(element.bytes);
     });
   }
-  if (!fits) RefuseWith(400, "BadRequest", "the subset hint is too large");
+  if (!fits) return RefuseWith(400, "BadRequest", "the subset hint is too large");
+  if (!HoldBody(body_.capacity_bytes())) RefuseForMemory();
 }
 
 void ExtProcStream::OnRequestBody(const ProcessingRequestView& view) {
@@ -227,45 +234,67 @@ void ExtProcStream::RefuseBody() {
   RefuseWith(413, "PayloadTooLarge", core_.text);
 }
 
+void ExtProcStream::RefuseForMemory() {
+  RefuseWith(429, "ResourceExhausted", "too many requests are waiting", "rejected-saturated");
+}
+
 bool ExtProcStream::AppendBody(std::string_view bytes) {
   if (bytes.empty()) return true;
   if (bytes.size() > core_.options.request_body_bytes_max - body_bytes_) {
     RefuseBody();
     return false;
   }
-  if (!Reserve(body_bytes_ + bytes.size() + kBodyPaddingBytes)) {
-    RefuseWith(429, "ResourceExhausted", "too many request bodies are waiting",
-               "rejected-saturated");
+  const uint64_t capacity = CapacityFor(body_bytes_ + bytes.size() + kBodyPaddingBytes);
+  if (!HoldBody(capacity)) {
+    RefuseForMemory();
     return false;
   }
+  GrowBody(capacity);
   std::memcpy(body_.data() + body_bytes_, bytes.data(), bytes.size());
   body_bytes_ += bytes.size();
   return true;
 }
 
-bool ExtProcStream::Reserve(uint64_t bytes) {
+// What body_ should have room for, to hold `body_bytes` and soon more.
+uint64_t ExtProcStream::CapacityFor(uint64_t body_bytes) const {
+  if (body_bytes <= body_.capacity_bytes()) return body_.capacity_bytes();
+  const uint64_t promised = content_length_ + kBodyPaddingBytes;
+  return PooledCapacity(std::max(body_bytes, std::min(promised, kBodyReserveFactor * body_bytes)));
+}
+
+// Counts what the request holds with buffers of these sizes. False above the process's limit.
+bool ExtProcStream::Hold(uint64_t header_capacity, uint64_t body_capacity) {
+  const uint64_t subset_bytes = subset_text_.size() + subset_ends_.size() * sizeof(uint32_t);
+  return held_request_.Set(header_capacity + subset_bytes + body_capacity);
+}
+
+void ExtProcStream::GrowBody(uint64_t capacity) {
   if (!body_) {
-    bytes = std::max(bytes,
-                     std::min<uint64_t>(content_length_ + kBodyPaddingBytes, kFirstBodyBytesMax));
-  } else if (bytes <= body_.capacity_bytes()) {
-    return true;
-  }
-  const uint64_t capacity = std::bit_ceil(std::max<uint64_t>(bytes, kPooledBufferBytesMin));
-  if (!core_.held.Take(capacity - held_bytes_)) return false;
-  held_bytes_ = capacity;
-  if (body_) {
-    body_.Grow(capacity, body_bytes_);
-  } else {
     body_ = core_.buffers.Acquire(capacity);
+  } else if (capacity > body_.capacity_bytes()) {
+    body_.Grow(capacity, body_bytes_);
   }
-  return true;
+}
+
+// All that the request brought but the body that the transport reads.
+void ExtProcStream::ReleaseRequest() {
+  header_bytes_.Release();
+  headers_.clear();
+  Clear(&subset_text_);
+  Clear(&subset_ends_);
+  has_subset_ = false;
+  if (body_kept_) {
+    (void)HoldBody(body_.capacity_bytes());  // less than before
+  } else {
+    ReleaseBody();
+  }
 }
 
 void ExtProcStream::ReleaseBody() {
   body_.Release();
-  core_.held.Give(held_bytes_);
-  held_bytes_ = body_bytes_ = 0;
+  body_bytes_ = 0;
   body_kept_ = false;
+  (void)HoldBody(0);
 }
 
 void ExtProcStream::ReleaseHeldResponse() {

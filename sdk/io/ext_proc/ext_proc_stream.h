@@ -82,10 +82,15 @@ class ExtProcStream {
   bool KeepHeaders(std::string_view header_map);
   void KeepSubset(std::string_view metadata);
   bool AppendBody(std::string_view bytes);
-  bool Reserve(uint64_t bytes);
+  uint64_t CapacityFor(uint64_t body_bytes) const;
+  bool Hold(uint64_t header_capacity, uint64_t body_capacity);
+  bool HoldBody(uint64_t capacity) { return Hold(header_bytes_.capacity_bytes(), capacity); }
+  void GrowBody(uint64_t capacity);
+  void ReleaseRequest();
   void ReleaseBody();
   void ReleaseHeldResponse();
   void RefuseBody();
+  void RefuseForMemory();
   void SendSmall(std::string_view message) { output_->Send(message, {}, /*body_is_kept=*/false); }
   bool streamed_request() const { return request_mode_ == BodyMode::kFullDuplexStreamed; }
 
@@ -105,7 +110,7 @@ class ExtProcStream {
   void SendRequestBodyAnswers(bool end_of_stream);
   void SendWholeBodyAnswer(bool body_changed);
   bool IsSet(std::string_view name) const;
-  bool SpliceBody();
+  void SpliceBody();
 
   // ext_proc_response.cc
   void OnResponseHeaders(const ProcessingRequestView& view);
@@ -139,9 +144,9 @@ class ExtProcStream {
   std::vector<Header> headers_;  // into header_bytes_
   Buffer body_;                  // body and padding; until all of it is sent
   uint64_t body_bytes_ = 0;
-  uint64_t held_bytes_ = 0;      // of core_.held, for body_
-  uint64_t content_length_ = 0;  // as the headers promise
-  std::string subset_text_;      // elements of the subset hint, one after the other
+  HeldPart held_request_{core_.held};  // for header_bytes_, body_ and the subset hint
+  uint64_t content_length_ = 0;        // as the headers promise
+  std::string subset_text_;            // elements of the subset hint, one after the other
   std::vector<uint32_t> subset_ends_;
   bool has_subset_ = false;
   char request_id_[36];  // where the client gave none

@@ -102,7 +102,7 @@ void WorkerMetrics::OnRequestRouted(Series series, uint64_t request_bytes) {
 
 void WorkerMetrics::OnRequestEnd(Series series, const ResponseRecord& response) {
   RequestCounters& counters = At(series);
-  counters.running.Subtract(1);
+  if (response.routed) counters.running.Subtract(1);
   if (response.prompt_tokens > 0) counters.input_tokens.Add(response.prompt_tokens);
   if (response.cached_tokens >= 0) counters.cached_tokens.Add(response.cached_tokens);
   if (response.output_tokens > 0) counters.output_tokens.Add(response.output_tokens);

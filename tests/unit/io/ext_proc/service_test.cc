@@ -150,11 +150,19 @@ TEST_F(ExtProcServiceTest, TenThousandHalfOpenStreamsLeaveNothing) {
   for (int i = 0; i < kStreams; ++i) {
     calls.push_back(std::make_unique<FakeCall>());
     service_.OnCall(*calls.back());
-    service_.OnMessage(*calls.back(), Message(R"({"request_headers": {}})"));
+    service_.OnMessage(
+        *calls.back(),
+        Message(R"({"request_headers": {"headers": [["content-length", "1048576"]]}})"));
     service_.OnMessage(*calls.back(), Message(R"({"request_body": {"body": "x"}})"));
   }
   EXPECT_EQ(picker_.metrics.streams, kStreams);
-  EXPECT_EQ(picker_.held.held(), kStreams * kPooledBufferBytesMin);
+  EXPECT_EQ(picker_.held.held(), 2 * kStreams * kPooledBufferBytesMin);
+  FakeCall honest;
+  service_.OnCall(honest);
+  SendRequest(honest);
+  EXPECT_EQ(picker_.InFlight(), 1u) << "those who wait leave room for others";
+  honest.ReleaseAll();
+  service_.OnEnd(honest, GrpcEnd::kReset);
   for (const auto& call : calls) service_.OnEnd(*call, GrpcEnd::kTimeout);
   EXPECT_EQ(picker_.metrics.streams, 0);
   EXPECT_EQ(picker_.held.held(), 0u);

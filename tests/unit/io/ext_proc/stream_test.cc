@@ -145,7 +145,8 @@ TEST(ExtProcStream, CopiesASmallBody) {
 }
 
 TEST(ExtProcStream, RefusesBodiesAboveTheLimitOfTheProcess) {
-  Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint), {}, 256 << 10);
+  constexpr uint64_t kHeaders = 2 * kPooledBufferBytesMin;
+  Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint), {}, (256 << 10) + kHeaders);
   const auto begin = [&](ExtProcStream& stream, RecordingOutput& output) {
     stream.Begin(output);
     stream.OnMessage(Message(R"({"request_headers": {}})"));
@@ -180,11 +181,74 @@ TEST(ExtProcStream, DoesNotTrustAContentLength) {
     headers["request_headers"]["headers"][0].push_back(value);
     stream.OnMessage(EncodeRequest(headers));
     stream.OnMessage(Message(R"({"request_body": {"body": "x"}})"));
-    EXPECT_LE(picker.held.held(), kFirstBodyBytesMax);
+    EXPECT_EQ(picker.held.held(), stream.ended() ? 0 : 2 * kPooledBufferBytesMin)
+        << "headers and one byte";
     stream.OnMessage(Message(R"({"request_body": {"body": "y", "end_of_stream": true}})"));
     stream.OnPeerDone();
     EXPECT_TRUE(output.finished);
   }
+}
+
+TEST(ExtProcStream, MakesRoomForABodyAsItComes) {
+  Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint));
+  RecordingOutput output;
+  ExtProcStream stream(picker.core);
+  stream.Begin(output);
+  stream.OnMessage(Message(R"({"request_headers": {"headers": [["content-length", "300000"]]}})"));
+  const auto room_after = [&](const char* message) {
+    stream.OnMessage(Message(message));
+    return picker.held.held() - kPooledBufferBytesMin;
+  };
+  EXPECT_EQ(room_after(R"({"request_body": {"body": [16000, "x"]}})"), 128u << 10);
+  EXPECT_EQ(room_after(R"({"request_body": {"body": [16000, "x"]}})"), 128u << 10);
+  EXPECT_EQ(room_after(R"({"request_body": {"body": [100000, "x"]}})"), 512u << 10)
+      << "more than it promised is not made room for";
+  stream.OnCancel(true);
+  EXPECT_EQ(picker.held.held(), 0u);
+}
+
+TEST(ExtProcStream, CountsHeadersAndHintsAmongWhatTheProcessHolds) {
+  Json headers = Json::parse(
+      R"({"request_headers": {"headers": [["k"]]}, "metadata": {"envoy.lb.subset_hint": {}}})");
+  headers["request_headers"]["headers"][0].push_back(std::string(20'000, 'x'));
+  Json& hint = headers["metadata"]["envoy.lb.subset_hint"];
+  hint["x-gateway-destination-endpoint-subset"] = Json::array({std::string(10'000, 'h')});
+  const std::string message = EncodeRequest(headers);
+  for (const uint64_t held_bytes_max : {20'000u, 40'000u, 45'000u}) {
+    SCOPED_TRACE(held_bytes_max);
+    Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint), {}, held_bytes_max);
+    RecordingOutput output;
+    ExtProcStream stream(picker.core);
+    stream.Begin(output);
+    stream.OnMessage(message);
+    EXPECT_EQ(stream.ended(), held_bytes_max < 45'000);
+    if (stream.ended()) {
+      EXPECT_EQ(output.TakeAnswers().at(0)["immediate_response"]["status"], 429);
+    } else {
+      EXPECT_EQ(picker.held.held(), (32u << 10) + 10'004);
+    }
+    stream.OnCancel(true);
+    EXPECT_EQ(picker.held.held(), 0u);
+  }
+}
+
+TEST(ExtProcStream, ARequestWhoseNewBodyDoesNotFitIsNotBegun) {
+  Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint), {}, 2 * kPooledBufferBytesMin);
+  RecordingOutput output;
+  ExtProcStream stream(picker.core);
+  stream.Begin(output);
+  Json headers =
+      Json::parse(R"({"request_headers": {"headers": [["x-llm-d-model-name-rewrite"]]}})");
+  headers["request_headers"]["headers"][0].push_back(std::string(200, 'n'));
+  stream.OnMessage(EncodeRequest(headers));
+  const Json body = {{"model", "m"}, {"prompt", std::string(900, 'p')}};
+  stream.OnMessage(
+      EncodeRequest({{"request_body", {{"body", body.dump()}, {"end_of_stream", true}}}}));
+  EXPECT_EQ(output.TakeAnswers().at(0)["immediate_response"]["status"], 429);
+  EXPECT_EQ(picker.router.stats().flights_begun, 0u);
+  EXPECT_EQ(picker.metrics.running, 0);
+  EXPECT_TRUE(picker.metrics.ended.empty());
+  EXPECT_EQ(picker.held.held(), 0u);
 }
 
 TEST(ExtProcStream, RefusesASubsetHintWithoutEnd) {

@@ -42,7 +42,8 @@ void FillAll(RequestMetrics& metrics) {
   one.OnRequestProcessed(2 * kMs);
   one.OnResponseProcessed(kMs / 10);
   one.OnResponseGap(first, 20 * kMs);
-  one.OnRequestEnd(first, {.streaming = true,
+  one.OnRequestEnd(first, {.routed = true,
+                           .streaming = true,
                            .complete = true,
                            .duration_ns = 1100 * kMs,
                            .first_byte_ns = 100 * kMs,
@@ -52,7 +53,8 @@ void FillAll(RequestMetrics& metrics) {
                            .output_tokens = 101});
   const auto second = two.SeriesOf(urgent);
   two.OnRequestRouted(second, 64);
-  two.OnRequestEnd(second, {.complete = true,
+  two.OnRequestEnd(second, {.routed = true,
+                            .complete = true,
                             .duration_ns = 10 * kMs,
                             .first_byte_ns = 9 * kMs,
                             .response_bytes = 32778,
@@ -93,9 +95,16 @@ TEST(RequestMetrics, RunningFallsAtTheEnd) {
   worker.OnRequestRouted(series, 1);
   EXPECT_THAT(PageOf(metrics),
               HasSubstr("inference_objective_running_requests{model_name=\"m\"} 1"));
-  worker.OnRequestEnd(series, {});
+  worker.OnRequestEnd(series, {.routed = true});
   EXPECT_THAT(PageOf(metrics),
               HasSubstr("inference_objective_running_requests{model_name=\"m\"} 0"));
+}
+
+TEST(RequestMetrics, AResponseWithoutARoutedRequestWasNotRunning) {
+  RequestMetrics metrics(1);
+  metrics.worker(0).OnRequestRouted(WorkerMetrics::kNoRequest, 1);
+  metrics.worker(0).OnRequestEnd(WorkerMetrics::kNoRequest, {.complete = true, .duration_ns = 1});
+  EXPECT_THAT(PageOf(metrics), HasSubstr("running_requests{model_name=\"\"} 1\n"));
 }
 
 TEST(RequestMetrics, ACutResponseHasNoDuration) {
@@ -103,7 +112,8 @@ TEST(RequestMetrics, ACutResponseHasNoDuration) {
   WorkerMetrics& worker = metrics.worker(0);
   const auto series = worker.SeriesOf({.model = "m"});
   worker.OnRequestRouted(series, 1);
-  worker.OnRequestEnd(series, {.streaming = true, .duration_ns = kMs, .first_byte_ns = 1});
+  worker.OnRequestEnd(series,
+                      {.routed = true, .streaming = true, .duration_ns = kMs, .first_byte_ns = 1});
   const std::string page = PageOf(metrics);
   EXPECT_THAT(page, Not(HasSubstr("llm_d_epp_request_duration_seconds")));
   EXPECT_THAT(page, Not(HasSubstr("tokens")));
@@ -161,7 +171,8 @@ TEST(RequestMetrics, SteadyTrafficAllocatesNothing) {
     const auto series = worker.SeriesOf(labels);
     worker.OnRequestRouted(series, 1000);
     worker.OnResponseGap(series, 1000);
-    worker.OnRequestEnd(series, {.complete = true, .duration_ns = 1, .output_tokens = 3});
+    worker.OnRequestEnd(series,
+                        {.routed = true, .complete = true, .duration_ns = 1, .output_tokens = 3});
     worker.OnRequestError(series, "Internal");
     worker.OnStreamEnd(0, 1);
   };
@@ -179,7 +190,7 @@ TEST(RequestMetrics, PagesCanBeReadWhileThreadsCount) {
         const auto series = worker.SeriesOf({.model = "m" + std::to_string(n % 50)});
         worker.OnRequestRouted(series, 1);
         worker.OnDecision(true, "m", "default/a", "h:1", 1);
-        worker.OnRequestEnd(series, {.complete = true, .duration_ns = 1});
+        worker.OnRequestEnd(series, {.routed = true, .complete = true, .duration_ns = 1});
       }
     });
   }
