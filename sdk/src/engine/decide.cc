@@ -246,31 +246,29 @@ void Engine::ProjectLoad(DecisionState& state) noexcept {
   }
 }
 
-const void** Engine::BindColumns(uint32_t plugin, void* const* columns,
-                                 DecisionState& state) noexcept {
+const void* const* Engine::BindColumns(uint32_t plugin, void* const* columns,
+                                       BoundColumns& bound) const noexcept {
   const std::vector<int32_t>& declared = pipeline_->spec.plugins[plugin].columns;
-  const void** bound = state.arena.AllocateArray<const void*>(declared.size());
-  if (bound == nullptr) return nullptr;
   for (size_t i = 0; i < declared.size(); ++i) {
     bound[i] = declared[i] < 0 ? nullptr : columns[declared[i]];
   }
-  return bound;
+  return bound.data();
 }
 
 bool Engine::Produce(DecisionState& state) noexcept {
   const uint32_t count = state.batch.count;
+  BoundColumns bound;
   for (const uint32_t plugin : pipeline_->spec.producers) {
     const PluginInstance& instance = *pipeline_->instances[plugin];
     const PluginSpec& spec = pipeline_->spec.plugins[plugin];
     const weir_plugin& type = instance.plugin();
-    const void** reads = BindColumns(plugin, state.columns, state);
     void** writes = state.arena.AllocateZeroed<void*>(spec.columns.size());
     void* request_state = nullptr;
     if (const uint64_t bytes = instance.producer()->request_state_bytes; bytes > 0) {
       request_state = state.arena.AllocateZeroed<std::byte>(bytes);
       if (request_state == nullptr) return false;
     }
-    if (reads == nullptr || writes == nullptr) return false;
+    if (writes == nullptr) return false;
     for (size_t a = 0; a < spec.columns.size(); ++a) {
       const int32_t column = spec.columns[a];
       if (column < 0 || (type.attributes[a]->flags & WEIR_ATTRIBUTE_WRITE) == 0) continue;
@@ -280,7 +278,7 @@ bool Engine::Produce(DecisionState& state) noexcept {
     }
     state.call.plugin = plugin;
     state.call.survivors = nullptr;
-    state.batch.columns = reads;
+    state.batch.columns = BindColumns(plugin, state.columns, bound);
     const weir_code code = instance.producer()->produce(
         instance.self(), &state.call, &state.request, &state.batch, writes, request_state);
     state.batch.columns = nullptr;
@@ -399,14 +397,14 @@ bool Engine::Filter(const Pipeline::Profile& profile, DecisionState& state,
       if (((keep[i / 64] >> (i % 64)) & 1) == 0) run.dropped_by[i] = kDroppedBySubset;
     }
   }
+  BoundColumns bound;
   for (size_t f = 0; f < profile.filters.size() && run.survivor_count > 0; ++f) {
     const uint32_t plugin = profile.filters[f];
     const PluginInstance& instance = *pipeline_->instances[plugin];
     std::copy(keep, keep + words, given);
     state.call.plugin = plugin;
     state.call.survivors = nullptr;
-    state.batch.columns = BindColumns(plugin, state.columns, state);
-    if (state.batch.columns == nullptr) return false;
+    state.batch.columns = BindColumns(plugin, state.columns, bound);
     const weir_code code =
         instance.filter()->apply(instance.self(), &state.call, &state.request, &state.batch, keep);
     state.batch.columns = nullptr;
@@ -471,12 +469,13 @@ bool Engine::Score(const Pipeline::Profile& profile, DecisionState& state, Profi
   run.nan_scores = state.arena.AllocateZeroed<uint32_t>(scorer_count);
   run.total = state.arena.AllocateZeroed<double>(batch.count);
   if (run.raw == nullptr || run.nan_scores == nullptr || run.total == nullptr) return false;
+  BoundColumns bound;
   for (size_t s = 0; s < scorer_count; ++s) {
     const auto& [plugin, weight] = profile.scorers[s];
     const PluginInstance& instance = *pipeline_->instances[plugin];
     double* raw = state.arena.AllocateZeroed<double>(batch.count);
-    batch.columns = BindColumns(plugin, columns, state);
-    if (raw == nullptr || batch.columns == nullptr) return false;
+    if (raw == nullptr) return false;
+    batch.columns = BindColumns(plugin, columns, bound);
     state.call.plugin = plugin;
     state.call.survivors = run.survivors;
     const weir_code code =
@@ -496,9 +495,7 @@ bool Engine::Score(const Pipeline::Profile& profile, DecisionState& state, Profi
 
 // Draws one of the survivors, each as likely as the others.
 void Engine::PickAny(DecisionState& state, ProfileRun& run) noexcept {
-  const double draw = state.random.NextUniform();
-  if (state.draws++ == 0) state.first_draw = draw;
-  const auto place = static_cast<uint32_t>(draw * run.survivor_count);
+  const auto place = static_cast<uint32_t>(state.call.Draw() * run.survivor_count);
   run.picks[0] = run.survivors == nullptr ? place : run.survivors[place];
   run.pick_count = 1;
   run.state = WEIR_PROFILE_PICKED;
@@ -509,8 +506,8 @@ void Engine::Pick(const Pipeline::Profile& profile, DecisionState& state, Profil
   const PluginInstance& instance = *pipeline_->instances[profile.picker];
   std::array<uint32_t, kTargetsMax> picked = {};
   uint32_t picked_count = 0;
-  batch.columns = BindColumns(profile.picker, columns, state);
-  if (batch.columns == nullptr) return;
+  BoundColumns bound;
+  batch.columns = BindColumns(profile.picker, columns, bound);
   state.call.plugin = profile.picker;
   state.call.survivors = run.survivors;
   const weir_code code =
@@ -596,7 +593,7 @@ void Engine::Observe(const Request& request, DecisionState& state, Code code) no
                                                 .sent_tokens = {state.unseen_tokens, count},
                                                 .now_ns = state.now_ns,
                                                 .seed = state.seed,
-                                                .draws = state.draws,
+                                                .draws = state.call.draws,
                                                 .code = code,
                                                 .primary_profile = state.primary_profile,
                                                 .profiles = {profiles.data(), profile_count}});

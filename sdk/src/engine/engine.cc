@@ -124,13 +124,14 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
     state->snapshot = pool_.Current();
     state->snapshot_given = false;
   }
-  static_cast<weir_call&>(state->call) = {sizeof(weir_call), 0, &host_, now_ns};
-  state->call.state = state;
+  state->call = {{sizeof(weir_call), 0, &host_, now_ns},
+                 state,
+                 /*plugin=*/0,
+                 /*survivors=*/nullptr,
+                 &state->arena,
+                 Random(seed)};
   state->now_ns = now_ns;
   state->seed = seed;
-  state->random = Random(seed);
-  state->draws = 0;
-  state->first_draw = -1;
   state->target_count = 0;
   state->given_sent = sent;
   state->prepared = false;
@@ -149,8 +150,8 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
 
 void Engine::Release(DecisionState* state) noexcept { decisions_.Return(state); }
 
-FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept {
-  if (WEIR_BUG_IF(target_index >= state->target_count)) return nullptr;
+FlightState* Engine::Begin(const DecisionState& state, uint32_t target_index) noexcept {
+  if (WEIR_BUG_IF(target_index >= state.target_count)) return nullptr;
   FlightState* flight = flights_.Take();
   if (flight == nullptr) {
     flights_refused_.fetch_add(1, std::memory_order_relaxed);
@@ -159,18 +160,17 @@ FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept
   flight->engine = this;
   flight->first_token_seen = false;
   flight->observed = false;
-  flight->record = state->record == 0
+  flight->record = state.record == 0
                        ? 0
-                       : options_.recorder->OnBegin(state->record, target_index, clock_.now_ns());
+                       : options_.recorder->OnBegin(state.record, target_index, clock_.now_ns());
   flight->observer_bytes.fill(std::byte{0});
   std::array<uint32_t, kFlightTargetsMax> slots, indices;
   std::array<weir_str, kFlightTargetsMax> names;
   uint32_t count = 0;
   int64_t tokens = 0;
-  for (uint64_t p = 0; p < state->request.prompt_count; ++p)
-    tokens += state->prompts[p].token_count;
+  for (uint64_t p = 0; p < state.request.prompt_count; ++p) tokens += state.prompts[p].token_count;
   const auto tokens32 = static_cast<int32_t>(std::min<int64_t>(tokens, 1 << 24));
-  const Membership& members = *state->snapshot->members;
+  const Membership& members = *state.snapshot->members;
   flight->share_count = 0;
   // An endpoint removed since the decision is not counted: its slot may be another's by now, and
   // nothing that observers note there would ever be taken back.
@@ -185,27 +185,34 @@ FlightState* Engine::Begin(DecisionState* state, uint32_t target_index) noexcept
     ++count;
   };
   flights_begun_.fetch_add(1, std::memory_order_relaxed);
-  add(state->primary_profile, state->targets[target_index].endpoint_index);
+  add(state.primary_profile, state.targets[target_index].endpoint_index);
   if (count == 0) return flight;
   flight->observed = true;
   for (uint32_t p = 0; p < pipeline_->profiles.size(); ++p) {
-    if (p != state->primary_profile && state->profiles[p].state == WEIR_PROFILE_PICKED) {
-      add(p, state->profiles[p].picks[0]);
+    if (p != state.primary_profile && state.profiles[p].state == WEIR_PROFILE_PICKED) {
+      add(p, state.profiles[p].picks[0]);
     }
   }
-  const weir_choice choice{sizeof(weir_choice), count, slots.data(), indices.data(), names.data()};
+  TellBegun(state, {sizeof(weir_choice), count, slots.data(), indices.data(), names.data()},
+            *flight);
+  return flight;
+}
+
+// Others may begin the same decision or read it meanwhile, so nothing of it is written.
+void Engine::TellBegun(const DecisionState& state, const weir_choice& choice,
+                       FlightState& flight) noexcept {
+  CallState call = {{sizeof(weir_call), 0, &host_, state.now_ns}, &state};
+  call.random = Random(~state.seed);
+  weir_batch batch = state.batch;
+  BoundColumns bound;
   for (const auto& [plugin, offset] : pipeline_->observers) {
     const PluginInstance& instance = *pipeline_->instances[plugin];
     if (instance.observer()->begin == nullptr) continue;
-    state->call.plugin = plugin;
-    state->call.survivors = nullptr;
-    state->batch.columns = BindColumns(plugin, state->columns, *state);
-    if (state->batch.columns == nullptr) continue;
-    instance.observer()->begin(instance.self(), &state->call, &state->request, &state->batch,
-                               &choice, state->request_states[plugin],
-                               &flight->observer_bytes[offset]);
+    call.plugin = plugin;
+    batch.columns = BindColumns(plugin, state.columns, bound);
+    instance.observer()->begin(instance.self(), &call, &state.request, &batch, &choice,
+                               state.request_states[plugin], &flight.observer_bytes[offset]);
   }
-  return flight;
 }
 
 void Engine::FirstToken(FlightState* flight) noexcept {

@@ -36,7 +36,7 @@ class Engine {
                                         std::shared_ptr<const Snapshot> snapshot, int64_t now_ns,
                                         uint64_t seed, const SentLoad& sent = {});
   void Release(DecisionState* state) noexcept;
-  FlightState* Begin(DecisionState* state, uint32_t target_index) noexcept;
+  FlightState* Begin(const DecisionState& state, uint32_t target_index) noexcept;
   void FirstToken(FlightState* flight) noexcept;
   void Finish(FlightState* flight, const Usage& usage, End end) noexcept;
   void Record(DecisionState* state) noexcept;
@@ -84,8 +84,12 @@ class Engine {
   bool Conclude(DecisionState& state) noexcept;
   // Shows a decision to the recorder.
   void Observe(const Request& request, DecisionState& state, Code code) noexcept;
-  // The columns that one plugin declared, in its order; null when memory ran out.
-  const void** BindColumns(uint32_t plugin, void* const* columns, DecisionState& state) noexcept;
+  // Makes a decision's request in flight known to the plugins.
+  void TellBegun(const DecisionState& state, const weir_choice& choice,
+                 FlightState& flight) noexcept;
+  // Fills in the columns that one plugin declared, in its order.
+  const void* const* BindColumns(uint32_t plugin, void* const* columns,
+                                 BoundColumns& bound) const noexcept;
   void CountFailure(uint32_t plugin, std::string_view call, weir_code code) noexcept;
   void SlotFreed(uint32_t slot) noexcept;
 

@@ -78,8 +78,8 @@ Explanation Engine::Explain(const DecisionState& state) const {
   explanation.model = state.model;
   explanation.time_ns = state.now_ns;
   explanation.seed = state.seed;
-  explanation.draws = state.draws;
-  explanation.first_draw = state.first_draw;
+  explanation.draws = state.call.draws;
+  explanation.first_draw = state.call.first_draw;
   explanation.pool_version = state.snapshot->version_number;
   for (uint64_t p = 0; p < state.request.prompt_count; ++p) {
     explanation.prompt_tokens += state.prompts[p].token_count;

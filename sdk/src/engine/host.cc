@@ -9,22 +9,18 @@ CallState& StateOf(const weir_call* call) {
 }
 
 void* Allocate(const weir_call* call, uint64_t bytes) {
-  return StateOf(call).state->arena.Allocate(bytes);
+  const CallState& current = StateOf(call);
+  return current.arena == nullptr ? nullptr : current.arena->Allocate(bytes);
 }
 
-double Uniform(const weir_call* call) {
-  DecisionState& state = *StateOf(call).state;
-  const double draw = state.random.NextUniform();
-  if (state.draws++ == 0) state.first_draw = draw;
-  return draw;
-}
+double Uniform(const weir_call* call) { return StateOf(call).Draw(); }
 
 const uint32_t* Labels(const weir_call* call, const weir_batch* batch, weir_str key) {
   const CallState& current = StateOf(call);
   const uint32_t* all = current.state->snapshot->LabelColumn({key.data, key.size});
   if (current.survivors == nullptr) return all;
-  auto* gathered = current.state->arena.AllocateArray<uint32_t>(batch->count);
-  if (gathered == nullptr) return nullptr;
+  auto* gathered = static_cast<uint32_t*>(Allocate(call, batch->count * sizeof(uint32_t)));
+  if (gathered == nullptr) return current.state->snapshot->members->no_label.data();
   for (uint32_t i = 0; i < batch->count; ++i) gathered[i] = all[current.survivors[i]];
   return gathered;
 }
@@ -35,7 +31,7 @@ uint32_t Intern(const weir_call* call, weir_str value) {
 
 const weir_adapter* Adapters(const weir_call* call, const weir_batch* batch, weir_str name) {
   const CallState& current = StateOf(call);
-  auto* column = current.state->arena.AllocateArray<weir_adapter>(batch->count);
+  auto* column = static_cast<weir_adapter*>(Allocate(call, batch->count * sizeof(weir_adapter)));
   if (column == nullptr) return nullptr;
   current.state->snapshot->AdapterColumn({name.data, name.size}, current.survivors, batch->count,
                                          column);
@@ -45,8 +41,10 @@ const weir_adapter* Adapters(const weir_call* call, const weir_batch* batch, wei
 weir_code SetTokens(const weir_call* call, uint64_t prompt, const uint32_t* tokens,
                     uint64_t token_count) {
   const CallState& current = StateOf(call);
-  DecisionState& state = *current.state;
-  if (!state.engine->WritesTokens(current.plugin)) return WEIR_FAILED_PRECONDITION;
+  const DecisionState& state = *current.state;
+  if (current.arena == nullptr || !state.engine->WritesTokens(current.plugin)) {
+    return WEIR_FAILED_PRECONDITION;
+  }
   if (prompt >= state.request.prompt_count) return WEIR_INVALID_ARGUMENT;
   state.prompts[prompt].tokens = tokens;
   state.prompts[prompt].token_count = token_count;

@@ -62,7 +62,7 @@ absl::StatusOr<Decision> Router::Decide(const Request& request, const DecideInpu
 }
 
 Flight Router::Begin(const Decision& decision, uint32_t target_index) const {
-  return Flight(engine_->Begin(decision.state_, target_index));
+  return Flight(engine_->Begin(*decision.state_, target_index));
 }
 
 void Router::Record(Decision decision) const {

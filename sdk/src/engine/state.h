@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "model/live_load.h"
 #include "model/snapshot.h"
+#include "plugin/registry.h"
 #include "weir/decision.h"
 #include "weir/limits.h"
 #include "weir/plugin/abi.h"
@@ -39,10 +40,23 @@ struct ProfileRun {
 
 // What the host slots see behind a weir_call.
 struct CallState : weir_call {
-  DecisionState* state = nullptr;
+  const DecisionState* state = nullptr;
   uint32_t plugin = 0;                  // that is being called
   const uint32_t* survivors = nullptr;  // of the batch it sees; null: all endpoints
+  Arena* arena = nullptr;               // null in an observer's begin
+  Random random{0};
+  uint32_t draws = 0;
+  double first_draw = -1;
+
+  double Draw() noexcept {
+    const double draw = random.NextUniform();
+    if (draws++ == 0) first_draw = draw;
+    return draw;
+  }
 };
+
+// The columns that one plugin declared, while it is called.
+using BoundColumns = std::array<const void*, kAttributesPerTypeMax>;
 
 // What was begun since each endpoint's sample, per endpoint of a snapshot. Empty: as counted here.
 struct SentLoad {
@@ -76,10 +90,7 @@ struct DecisionState {
   bool prepared = false;            // request and batch are this decision's
   void** columns = nullptr;         // per pipeline column, null if not produced
   void** request_states = nullptr;  // per plugin, null if it has none or failed
-  Random random{0};
   uint64_t seed = 0;
-  uint32_t draws = 0;
-  double first_draw = -1;
   int64_t now_ns = 0;
   ProfileRun* profiles = nullptr;  // per profile of the pipeline, in the arena
   uint32_t primary_profile = 0;

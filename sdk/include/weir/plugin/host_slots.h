@@ -23,12 +23,14 @@ WEIR_SLOT(int32_t, param_key,
 WEIR_SLOT(void, param_fail, (const weir_params* params, weir_str text))
 
 /* Memory until the decision and its explanation are gone, 16-byte aligned, not cleared; null when
- * the decision's limit is reached. [hot] */
+ * the decision's limit is reached, and in an observer's begin. [hot] */
 WEIR_SLOT(void*, allocate, (const weir_call* call, uint64_t bytes))
-/* The next uniform number in [0, 1) of this decision's seed. [hot] */
+/* The next uniform number in [0, 1) of this decision's seed; an observer's begin has numbers of its
+ * own. [hot] */
 WEIR_SLOT(double, uniform, (const weir_call* call))
 /* One interned label value per endpoint of the batch for a label key, WEIR_LABEL_ABSENT where the
- * endpoint has none. Valid until the call returns. [hot] */
+ * endpoint has none, and for all when the decision's limit of memory is reached. Never null. Valid
+ * until the call returns. [hot] */
 WEIR_SLOT(const uint32_t*, labels, (const weir_call* call, const weir_batch* batch, weir_str key))
 /* The interned number of a label value, WEIR_LABEL_UNKNOWN if no endpoint has it. [hot] */
 WEIR_SLOT(uint32_t, intern, (const weir_call* call, weir_str value))
@@ -43,6 +45,7 @@ WEIR_SLOT(void, count, (const weir_call* call, uint32_t counter, uint64_t delta)
 /* Since 1.1. */
 
 /* What each endpoint of the batch says about the LoRA adapter of this name; null when the
- * decision's limit of memory is reached. Valid until the call returns. [hot] */
+ * decision's limit of memory is reached, and in an observer's begin. Valid until the call returns.
+ * [hot] */
 WEIR_SLOT(const weir_adapter*, adapters,
           (const weir_call* call, const weir_batch* batch, weir_str name))
