@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <utility>
 
 namespace weir::python {
 namespace {
@@ -60,7 +61,7 @@ struct RequestFields::Field {
 
 // None counts as absent for each.
 const RequestFields::Field RequestFields::kFields[] = {
-    {"model", [](auto& self, PyObject* value) { self.request_.model = Utf8(value, "model"); }},
+    {"model", [](auto& self, PyObject* value) { self.given_.model = Utf8(value, "model"); }},
     {"tokens", [](auto& self, PyObject* value) { self.ReadTokens(value); }},
     {"prompt", [](auto& self, PyObject* value) { self.ReadPrompt(value); }},
     {"messages", [](auto& self, PyObject* value) { self.ReadMessages(value); }},
@@ -68,26 +69,27 @@ const RequestFields::Field RequestFields::kFields[] = {
     {"path", [](auto& self, PyObject* value) { self.input_.path = Utf8(value, "path"); }},
     {"headers", [](auto& self, PyObject* value) { self.ReadHeaders(value); }},
     {"request_id",
-     [](auto& self, PyObject* value) { self.request_.id = Utf8(value, "request_id"); }},
+     [](auto& self, PyObject* value) { self.given_.request_id = Utf8(value, "request_id"); }},
     {"priority",
      [](auto& self, PyObject* value) {
-       self.priority_ = static_cast<int32_t>(IntegerOf(value, "priority", INT32_MIN, INT32_MAX));
+       self.given_.priority =
+           static_cast<int32_t>(IntegerOf(value, "priority", INT32_MIN, INT32_MAX));
      }},
     {"subset", [](auto& self, PyObject* value) { self.ReadSubset(value); }},
-    {"adapter", [](auto& self, PyObject* value) { self.request_.model = Utf8(value, "adapter"); }},
+    {"adapter", [](auto& self, PyObject* value) { self.given_.adapter = Utf8(value, "adapter"); }},
     {"cache_salt",
-     [](auto& self, PyObject* value) { self.request_.cache_salt = Utf8(value, "cache_salt"); }},
+     [](auto& self, PyObject* value) { self.given_.cache_salt = Utf8(value, "cache_salt"); }},
     {"fairness_id",
-     [](auto& self, PyObject* value) { self.request_.fairness_id = Utf8(value, "fairness_id"); }},
+     [](auto& self, PyObject* value) { self.given_.fairness_id = Utf8(value, "fairness_id"); }},
     {"max_output_tokens",
      [](auto& self, PyObject* value) {
-       self.request_.max_output_tokens = IntegerOf(value, "max_output_tokens", 0, INT64_MAX);
+       self.given_.max_output_tokens = IntegerOf(value, "max_output_tokens", 0, INT64_MAX);
      }},
     {"stream",
-     [](auto& self, PyObject* value) { self.request_.stream = BooleanOf(value, "stream"); }},
+     [](auto& self, PyObject* value) { self.given_.stream = BooleanOf(value, "stream"); }},
     {"if_available",
      [](auto& self, PyObject* value) {
-       self.request_.if_available = BooleanOf(value, "if_available");
+       self.given_.if_available = BooleanOf(value, "if_available");
      }},
 };
 
@@ -127,18 +129,8 @@ void RequestFields::Read(PyObject* fields) {
     Keep(value);
     field.read(*this, value);
   }
-  if (messages_ != nullptr) {
-    py::dict body;
-    if (!request_.model.empty()) body["model"] = Text(request_.model);
-    body["messages"] = py::handle(messages_);
-    if (request_.stream) body["stream"] = true;
-    py::object text =
-        py::module_::import("json").attr("dumps")(body, py::arg("ensure_ascii") = false);
-    kept_.push_back(text);
-    input_.body = Utf8(text, "messages");
-    input_.model_optional = true;
-    has_body_ = true;
-  }
+  if (given_.adapter) given_.model = given_.adapter;
+  if (messages_ != nullptr) WriteMessages();
   request_.headers = headers_;
   input_.headers = headers_;
   input_.subset = request_.subset;
@@ -250,6 +242,21 @@ void RequestFields::ReadMessages(PyObject* value) {
   messages_ = value;
 }
 
+// Messages become a body. What stands in it is not given beside it, so that rewrites count.
+void RequestFields::WriteMessages() {
+  py::dict body;
+  const std::string_view model = std::exchange(given_.model, std::nullopt).value_or("");
+  if (!model.empty()) body["model"] = Text(model);
+  body["messages"] = py::handle(messages_);
+  if (std::exchange(given_.stream, std::nullopt).value_or(false)) body["stream"] = true;
+  py::object text =
+      py::module_::import("json").attr("dumps")(body, py::arg("ensure_ascii") = false);
+  kept_.push_back(text);
+  input_.body = Utf8(text, "messages");
+  input_.model_optional = true;
+  has_body_ = true;
+}
+
 void RequestFields::ReadBody(PyObject* value) {
   BePrompt("body");
   if (PyObject_CheckBuffer(value) == 0) RaiseType("body", value, "bytes");
@@ -301,22 +308,31 @@ void RequestFields::ReadSubset(PyObject* value) {
   request_.subset = subset_;
 }
 
+void RequestFields::Given::ApplyTo(weir::Request* request) const {
+  if (request_id) request->id = *request_id;
+  if (model) request->model = *model;
+  if (cache_salt) request->cache_salt = *cache_salt;
+  if (fairness_id) request->fairness_id = *fairness_id;
+  if (priority) request->priority = *priority;
+  if (max_output_tokens) request->max_output_tokens = *max_output_tokens;
+  if (stream) request->stream = *stream;
+  if (if_available) request->if_available = *if_available;
+}
+
 absl::StatusOr<weir::Decision> RequestFields::Decide(const weir::Router& router,
                                                      BorrowedIntake& intake,
                                                      std::optional<std::string>* forwarded) {
   if (has_body_) {
-    const std::string_view id = request_.id;
     IntakeResult result;
     if (absl::Status status = intake.get().Read(input_, &request_, &result); !status.ok()) {
       return status;
     }
-    if (!id.empty()) request_.id = id;
     if (result.body_changed) {
       forwarded->emplace();
       for (const std::string_view piece : result.body) (*forwarded)->append(piece);
     }
   }
-  if (priority_) request_.priority = *priority_;
+  given_.ApplyTo(&request_);
   absl::StatusOr<weir::Decision> decision = router.Decide(request_);
   if (decision.ok()) decision->ReleaseRequest();
   return decision;

@@ -39,6 +39,7 @@ class RequestFields {
   void ReadTokenSequence(PyObject* value);
   void ReadPrompt(PyObject* value);
   void ReadMessages(PyObject* value);
+  void WriteMessages();
   void ReadBody(PyObject* value);
   void ReadHeaders(PyObject* value);
   void AddHeader(PyObject* name, PyObject* value);
@@ -47,10 +48,20 @@ class RequestFields {
   // Others may drop it from its dict or list while the request is decided.
   void Keep(PyObject* value) { kept_.push_back(py::reinterpret_borrow<py::object>(value)); }
 
+  // Arguments that go before what a body or its headers say.
+  struct Given {
+    std::optional<std::string_view> request_id, model, adapter, cache_salt, fairness_id;
+    std::optional<int32_t> priority;
+    std::optional<int64_t> max_output_tokens;
+    std::optional<bool> stream, if_available;
+
+    void ApplyTo(weir::Request* request) const;
+  };
+
   weir::Request request_;
+  Given given_;
   IntakeInput input_;
   bool has_body_ = false;
-  std::optional<int32_t> priority_;
   const char* prompt_argument_ = nullptr;  // the one that was given
   PyObject* messages_ = nullptr;           // borrowed
   Prompt prompt_;

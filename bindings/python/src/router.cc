@@ -83,7 +83,7 @@ router was made with release_gil.
 All arguments are keywords; None counts as absent.
 
 model: the name that the endpoint is asked for.
-adapter: a LoRA adapter, which engines know as a model of its name.
+adapter: a LoRA adapter, which engines know as a model of its name; goes before model.
 
 At most one prompt:
 tokens: token ids, a one-dimensional buffer of 4- or 8-byte integers (NumPy array, array.array,
@@ -92,6 +92,8 @@ prompt: text.
 messages: chat messages, as in a body of OpenAI's.
 body: bytes of a request's body, read once; objectives and model rewrites apply, and
     Decision.body tells what to send if it is another.
+
+Other arguments go before what a body and its headers say; the body stays as it is.
 
 path: of the body's API, "/v1/chat/completions" if absent.
 headers: dict of str, at most 128.

@@ -182,6 +182,55 @@ class DecideTest(unittest.TestCase):
         changed = router.decide(body=BODY)
         self.assertEqual(json.loads(changed.body)["model"], "other")
 
+    def test_arguments_count_beside_every_kind_of_prompt(self):
+        seen = {}
+        fields = ("id", "model", "cache_salt", "fairness_id", "priority", "stream", "max_output_tokens")
+
+        @weir.scorer("t-arguments")
+        def scorer(request, endpoints):
+            seen.update({field: getattr(request, field) for field in fields})
+            return [0.5] * len(endpoints)
+
+        router = weir.Router.from_config({
+            "plugins": [{"type": "t-arguments"}, {"type": "prefix-cache-scorer"}, {"type": "max-score-picker"}],
+            "schedulingProfiles": [{"name": "default", "plugins": [
+                {"pluginRef": name} for name in ("t-arguments", "prefix-cache-scorer", "max-score-picker")]}]})
+        router.pool.upsert("a", address="h:1")
+        messages = [{"role": "user", "content": "hi"}]
+        body = json.dumps({"model": "of the body", "messages": messages, "cache_salt": "of the body",
+                           "max_tokens": 1, "stream": False}).encode()
+        of_headers = {"x-request-id": "of a header", "x-llm-d-inference-fairness-id": "of a header"}
+        prompts = {"prompt": "hi", "tokens": [1, 2, 3], "messages": messages, "body": body}
+        given = (("request_id", "id", "r"), ("model", "model", "m"), ("adapter", "model", "lora"),
+                 ("cache_salt", "cache_salt", "tenant"), ("fairness_id", "fairness_id", "f"),
+                 ("priority", "priority", -7), ("stream", "stream", True),
+                 ("max_output_tokens", "max_output_tokens", 99))
+        for kind, prompt in prompts.items():
+            for argument, field, value in given:
+                with self.subTest(prompt=kind, argument=argument):
+                    router.decide(**{kind: prompt, argument: value}, headers=of_headers)
+                    self.assertEqual(seen[field], value)
+            with self.subTest(prompt=kind, argument="adapter and model"):
+                for both in ({"adapter": "lora", "model": "m"}, {"model": "m", "adapter": "lora"}):
+                    router.decide(**{kind: prompt}, **both)
+                    self.assertEqual(seen["model"], "lora")
+            with self.subTest(prompt=kind, argument="if_available"):
+                with self.assertRaises(weir.FailedPreconditionError):
+                    router.decide(**{kind: prompt}, if_available=True)
+                router.decide(**{kind: prompt}, if_available=False, headers={"prefer": "if-available"})
+        router.decide(body=body, headers=of_headers)
+        self.assertEqual(seen, dict(zip(fields, ("of a header", "of the body", "of the body", "of a header", 0,
+                                                 False, 1))))
+
+    def test_salts_keep_the_prefixes_of_tenants_apart(self):
+        for prompt in ({"prompt": "a prompt of some blocks " * 20},
+                       {"messages": [{"role": "user", "content": "a prompt of some blocks " * 20}]}):
+            router = make()
+            router.begin(router.decide(**prompt, cache_salt="one")).finish()
+            scores = [router.decide(**prompt, cache_salt=salt).explain()[1]["prefix-cache-scorer.raw"]
+                      for salt in ("one", "two")]
+            self.assertEqual(scores, [1.0, 0.0])
+
     def test_a_batch_is_its_decisions_or_their_errors(self):
         router = make()
         results = router.decide_batch([{"prompt": "x"}, {"body": b"{"}, {"tokens": [1]}])
