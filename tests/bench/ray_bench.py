@@ -34,6 +34,20 @@ class Replica:
         return 0
 
 
+class Answer:
+    """What Ray hands a router for an accepted request."""
+
+    def __init__(self):
+        self._callbacks = []
+
+    def add_done_callback(self, callback):
+        self._callbacks.append(callback)
+
+    def end(self):
+        for callback in self._callbacks:
+            callback(self)
+
+
 def make(kind, count):
     router = kind(deployment_id=DEPLOYMENT, handle_source=DeploymentHandleSource.REPLICA,
                   self_node_id="node", use_replica_queue_len_cache=True)
@@ -49,7 +63,8 @@ async def route(router, number, prompt):
     start = time.perf_counter_ns()
     replica = await router._choose_replica_for_request(pending)
     router.on_send_request(replica.replica_id)
-    router.on_request_routed(pending, replica.replica_id, None)
+    router.on_request_routed(pending, replica.replica_id, answer := Answer())
+    answer.end()
     router.on_request_completed(replica.replica_id, metadata.internal_request_id)
     router.decrement_queue_len_cache(replica.replica_id)
     return (time.perf_counter_ns() - start) / 1000

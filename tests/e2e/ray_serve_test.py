@@ -47,6 +47,9 @@ class Ingress:
         handle = self._handle.options(multiplexed_model_id=adapter)
         return [token async for token in handle.generate.remote(prompt)][0]
 
+    async def ask_all(self, prompts):
+        return await asyncio.gather(*(self.ask(prompt) for prompt in prompts))
+
     async def stats(self):
         (engine,) = weir.ray.routers().values()
         return engine.stats()
@@ -143,6 +146,11 @@ class RayServeTest(unittest.TestCase):
             answers = [handle.ask.remote(prompt, adapter).result() for adapter in ("", "", "a")]
             self.assertEqual(len(set(self.replicas_of(answers[:2]))), 1)
         self.assertGreaterEqual(handle.stats.remote().result()["decisions"], 12)
+        # At once, and Serve gives all calls of one ingress request one internal id.
+        prompts = texts(8, "together")
+        answers = handle.ask_all.remote(prompts).result(timeout_s=fleet.WAIT_S)
+        self.assertEqual(len(answers), 8)
+        until(lambda: handle.stats.remote().result()["flights_ended"] >= 20, "the ends of all")
 
     def test_a_replica_dies_and_another_comes(self):
         handle = self.deploy("mortal", 2)

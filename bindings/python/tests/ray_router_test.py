@@ -1,7 +1,6 @@
 """weir.ray.WeirRequestRouter in a stand-in for Ray Serve's loop (ray_stub), without Ray."""
 
 import array
-import asyncio
 import json
 import pathlib
 import subprocess
@@ -68,11 +67,11 @@ def replicas(count, **fields):
 
 def choose(router, pending, candidates=None):
     pool = list(router._replicas.values()) if candidates is None else candidates
-    return asyncio.run(router.choose_replicas(pool, pending))
+    return serve.run(router.choose_replicas(pool, pending))
 
 
-def send(router, pending):
-    return asyncio.run(router.send(pending))
+def send(router, pending, completed_late=False):
+    return serve.run(router.send(pending, completed_late))
 
 
 def loads(router):
@@ -196,16 +195,55 @@ class LifeTest(unittest.TestCase):
         self.assertEqual(set(loads(router).values()), {2})
 
     def test_a_refused_request_moves_and_counts_once(self):
+        for completed_late in (False, True):
+            with self.subTest(completed_late=completed_late):
+                pool = replicas(2, max_ongoing_requests=1)
+                router = make(*pool)
+                home = send(router, serve.request(PROMPT))
+                away = pool[1 - pool.index(home)]
+                router.replica_queue_len_cache.lengths[home.replica_id] = 0  # stale: it is full
+                moved = serve.request(PROMPT, request_id="moved")
+                self.assertIs(send(router, moved, completed_late), away)
+                self.assertEqual(set(loads(router).values()), {1})
+                router.done(moved, away)
+                self.assertEqual(loads(router)[away.replica_id.unique_id], 0)
+
+    def test_a_refused_request_may_be_taken_by_the_same_replica(self):
+        for completed_late in (False, True):
+            with self.subTest(completed_late=completed_late):
+                pool = replicas(1, max_ongoing_requests=1)
+                router = make(*pool)
+                first, second = serve.request(PROMPT), serve.request(PROMPT, request_id="s")
+                send(router, first)
+                router.replica_queue_len_cache.lengths[pool[0].replica_id] = 0  # stale: it is full
+                router.on_sleep = lambda: pool[0].ongoing and router.done(first, pool[0])
+                send(router, second, completed_late)
+                self.assertEqual(loads(router), {"r0": 1})
+                router.done(second, pool[0])
+                self.assertEqual(loads(router), {"r0": 0})
+
+    def test_a_refused_call_leaves_another_of_its_ingress_request_alone(self):
         pool = replicas(2, max_ongoing_requests=1)
         router = make(*pool)
-        home = send(router, serve.request(PROMPT))
+        one, two = serve.request(PROMPT), serve.request(PROMPT)  # of one internal id
+        home = send(router, one)
         away = pool[1 - pool.index(home)]
         router.replica_queue_len_cache.lengths[home.replica_id] = 0  # stale: it is full
-        moved = serve.request(PROMPT, request_id="moved")
-        self.assertIs(send(router, moved), away)
+        self.assertIs(send(router, two), away)
         self.assertEqual(set(loads(router).values()), {1})
-        router.done(moved, away)
-        self.assertEqual(loads(router)[away.replica_id.unique_id], 0)
+        router.done(one, home)
+        self.assertEqual(loads(router)[away.replica_id.unique_id], 1)
+
+    def test_each_call_of_an_ingress_request_gets_the_replica_chosen_for_it(self):
+        router = make(*replicas(1))
+        calls = [serve.request(f"{number} {PROMPT}") for number in range(3)]  # of one internal id
+        for call in calls:
+            choose(router, call)
+        matching = router._get_pending_request_matching_internal_request_id
+        self.assertTrue(all(matching(call.metadata) is call for call in calls))
+        calls[1].future.cancel()
+        self.assertIsNone(matching(calls[1].metadata))
+        self.assertIsNone(matching(None))
 
     def test_serve_may_take_another_replica(self):
         pool = replicas(6)
@@ -215,22 +253,51 @@ class LifeTest(unittest.TestCase):
             pending = serve.request(prompt, request_id=f"q{taken}")
             ranks = [replica for rank in choose(router, pending) for replica in rank]
             other = ranks[taken]
-            router.on_request_routed(pending, other.replica_id, serve.Result(pending))
+            router.on_request_routed(pending, other.replica_id, result := serve.Result())
             self.assertEqual(loads(router)[other.replica_id.unique_id], 1)
             self.assertEqual(sum(loads(router).values()), 1)
-            router.on_request_completed(other.replica_id, pending.metadata.internal_request_id)
+            result.end()
             self.assertEqual(sum(loads(router).values()), 0)
             # And the prompt is known to lie there.
             again = choose(router, serve.request(prompt, request_id="again"))
             self.assertIs(again[0][0], other)
 
-    def test_a_request_that_is_given_up_stops_counting(self):
-        router = make(*replicas(2))
-        pending = serve.request(PROMPT)
-        choose(router, pending)
-        self.assertEqual(sum(loads(router).values()), 1)
-        del pending
-        self.assertEqual(sum(loads(router).values()), 0)
+    def test_a_request_that_is_cancelled_stops_counting(self):
+        for sent in (False, True):
+            for cached in (False, True):
+                with self.subTest(sent=sent, cached=cached):
+                    router = make(*replicas(2), use_replica_queue_len_cache=cached)
+                    pending = serve.request(PROMPT)  # and Ray's exception holds it, until a gc
+                    if sent:
+                        replica = serve.run(router.pick(pending))
+                        serve.settle()
+                    else:
+                        choose(router, pending)
+                    self.assertEqual(sum(loads(router).values()), 1)
+                    if sent:
+                        router.completed(pending, replica)
+                    else:
+                        pending.future.cancel()
+                        serve.settle()
+                    self.assertEqual(sum(loads(router).values()), 0)
+
+    def test_a_replica_that_is_only_asked_for_learns_the_prompt(self):
+        for reserved in (False, True):
+            with self.subTest(reserved=reserved):
+                pool = replicas(6)
+                router = make(*pool)
+                pending = serve.request(PROMPT)
+                if reserved:
+                    home = serve.run(router.pick(pending))
+                    serve.settle()
+                else:
+                    home = choose(router, pending)[0][0]
+                self.assertEqual(loads(router)[home.replica_id.unique_id], 1)
+                del pending
+                self.assertEqual(sum(loads(router).values()), 0)
+                for _ in range(3):
+                    again = serve.request(PROMPT, request_id="again")
+                    self.assertIs(choose(router, again)[0][0], home)
 
     def test_calls_of_one_ingress_request_share_its_id(self):
         pool = replicas(1)
@@ -255,18 +322,26 @@ class LifeTest(unittest.TestCase):
             self.assertEqual(loads(router), {"r0": 0})
 
     def test_without_the_protocol_of_refusal(self):
-        pool = replicas(2)
-        router = make(*pool, use_replica_queue_len_cache=False)
-        pending = serve.request(PROMPT)
-        replica = send(router, pending)
-        self.assertEqual(loads(router)[replica.replica_id.unique_id], 1)
-        router.done(pending, replica)
-        self.assertEqual(sum(loads(router).values()), 0)
+        pool = replicas(3)
+        for taken in range(3):
+            with self.subTest(taken=taken):
+                router = make(*pool, use_replica_queue_len_cache=False)
+                pending = serve.request(PROMPT)
+                for _ in range(4):  # rounds that found all full
+                    replica = choose(router, pending)[taken][0]
+                self.assertEqual(sum(loads(router).values()), 1)
+                metadata = pending.metadata
+                pending.future.set_result(replica)
+                del pending  # Serve keeps nothing of what it has sent
+                serve.settle()
+                self.assertEqual(loads(router)[replica.replica_id.unique_id], 1)
+                self.assertEqual(sum(loads(router).values()), 1)
+                router.on_request_completed(replica.replica_id, metadata.internal_request_id)
+                self.assertEqual(sum(loads(router).values()), 0)
 
-    def test_the_table_of_running_requests_is_bounded(self):
-        with mock.patch.object(weir.ray, "ROUTED_MAX", 3):
-            pool = replicas(1, max_ongoing_requests=10)
-            router = make(*pool)
+    def test_without_the_protocol_of_refusal_running_requests_are_bounded(self):
+        with mock.patch.object(weir.ray, "RUNNING_MAX", 3):
+            router = make(*replicas(1, max_ongoing_requests=10), use_replica_queue_len_cache=False)
             for number in range(5):
                 send(router, serve.request(PROMPT, request_id=str(number)))
             self.assertEqual(loads(router), {"r0": 3})

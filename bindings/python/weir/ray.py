@@ -10,10 +10,13 @@ minute, and the replica is chosen by queue length, as Serve does without a route
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 import math
 import time
-from typing import Any
+import weakref
+from typing import Any, Literal
 
 from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRouter
 
@@ -28,7 +31,7 @@ __all__ = ["DEFAULT_PIPELINE", "StatsMixin", "WeirRequestRouter", "prompt_of",
 log = logging.getLogger("weir.ray")
 
 LOG_PERIOD_S = 60.0  # between two log lines about failed decisions of one router
-ROUTED_MAX = 1 << 16  # requests of one router that are counted as running; the oldest go first
+RUNNING_MAX = 1 << 16  # requests that a router without refusals counts; the oldest go first
 
 
 def request_router_config(*, stats_period_s: float = 1.0,
@@ -82,7 +85,12 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         self.unread = 0  # prompts that weir could not read: load alone decided
         self._engine: Engine | None = None
         self._replica_by_name: dict[str, Any] = {}
-        self._routed: dict[tuple[str, str], list[weir.Flight]] = {}
+        # Weak: a request is Serve's, and goes when Serve drops it. The first by the identity of
+        # its metadata, the second by internal id and name of the replica.
+        self._pending: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._unaccepted: weakref.WeakValueDictionary[tuple[str, str], _Held] = (
+            weakref.WeakValueDictionary())
+        self._running: dict[_Held, None] = {}  # in order of their start; see _kept()
         self._log_after_s = -math.inf
         try:
             self._settings = settings_of(**options)
@@ -155,21 +163,28 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
 
     async def choose_replicas(self, candidate_replicas: list[Any],
                               pending_request: Any = None) -> list[list[Any]]:
-        engine = self._engine
         if pending_request is None:
             return [list(candidate_replicas)]
         # Otherwise a round in which all replicas are full is followed by the next at once.
         pending_request.routing_context.should_backoff = True
-        if engine is None:
+        self._pending[id(pending_request.metadata)] = pending_request
+        if self._engine is None:
             return [list(candidate_replicas)]
         try:
-            return self._ranks(engine, candidate_replicas, pending_request)
+            return self._ranks(self._engine, candidate_replicas, pending_request)
         except Exception as error:
             self._failed(error)
             return [list(candidate_replicas)]
 
+    def _get_pending_request_matching_internal_request_id(self, request_metadata: Any = None) -> Any:
+        """Whom Serve gives the replica that was chosen for a request. Its own index has one request
+        per id, and calls made for one request of an ingress share that: all but one would wait for
+        ever."""
+        request = self._pending.get(id(request_metadata))
+        return None if request is None or request.future.done() else request
+
     def _ranks(self, engine: Engine, candidates: list[Any], request: Any) -> list[list[Any]]:
-        request.weir = None  # what an earlier round decided counts no longer
+        held = self._held(engine, request)
         if not candidates:
             return []
         asked = self._settings.prompt_of(request.args, request.kwargs)
@@ -188,7 +203,7 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             if room:
                 decision = self._decide(engine, asked, [replica.replica_id for replica in room])
                 chosen = self._replicas_of(decision)
-        self._hold(engine, request, decision, asked)
+        held.begin(decision, asked)
         ranks = [[replica] for replica in chosen]
         taken = {id(replica) for replica in chosen}
         rest = [replica for replica in candidates if id(replica) not in taken]
@@ -215,68 +230,122 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         found = (self._replica_by_name.get(target.name) for target in decision.targets)
         return [replica for replica in found if replica is not None]
 
-    def _hold(self, engine: Engine, request: Any, decision: weir.Decision,
-              asked: dict[str, Any]) -> None:
-        """Counts the request on its first choice until Serve says where it went. It hangs on the
-        pending request, so that a request which is given up takes it along."""
-        request.weir = held = _Held(engine, decision, asked)
-        if not self._use_replica_queue_len_cache:  # Serve then says only that a request ended
-            self._keep(request.metadata.internal_request_id, held.name, held.flight)
+    def _held(self, engine: Engine, request: Any) -> _Held:
+        """What weir holds for a pending request. What an earlier round decided counts no longer."""
+        held = getattr(request, "weir", None)
+        if held is None:
+            held = request.weir = _Held(self, engine, request)
+        held.end("failed")
+        request.future.remove_done_callback(held.picked)  # of an earlier round
+        request.future.add_done_callback(held.picked)
+        return held
 
-    def _keep(self, internal_request_id: str, name: str, flight: weir.Flight) -> None:
-        if len(self._routed) >= ROUTED_MAX:
-            self._routed.pop(next(iter(self._routed)))
-        # Calls made for one request of an ingress share its id.
-        self._routed.setdefault((internal_request_id, name), []).append(flight)
+    def _kept(self, held: _Held) -> None:
+        """Without its protocol of refusal Serve drops a request once it is sent, and then says only
+        that it ended."""
+        if self._use_replica_queue_len_cache or not hasattr(RequestRouter, "on_request_completed"):
+            return
+        if len(self._running) >= RUNNING_MAX:
+            next(iter(self._running)).end("completed")
+        self._running[held] = None
 
     def on_request_routed(self, pending_request: Any, replica_id: Any, result: Any) -> None:
         super().on_request_routed(pending_request, replica_id, result)
         held = getattr(pending_request, "weir", None)
         if held is None:
             return
-        name = replica_id.to_full_id_str()
-        internal_id = pending_request.metadata.internal_request_id
         try:
             pending_request.weir = None
-            self._keep(internal_id, name, self._moved(held, name, replica_id))
-            if not hasattr(RequestRouter, "on_request_completed"):  # Ray of 2025
-                result.add_done_callback(lambda _: self._ended(name, internal_id))
+            held.move(replica_id)
+            flight, held.flight = held.flight, None
+            # on_request_completed does not tell this call from others of one ingress request, nor
+            # from an earlier attempt that was refused.
+            result.add_done_callback(functools.partial(self._answered, flight))
         except Exception as error:
             self._failed(error)
 
-    def _moved(self, held: _Held, name: str, replica_id: Any) -> weir.Flight:
-        """The flight on the replica that took the request, mostly the first choice."""
-        if held.name == name:
-            return held.flight
-        held.flight.finish(end="failed")  # the first choice does not hold the prompt
-        names = [target.name for target in held.decision.targets]
-        if name in names:
-            return held.engine.router.begin(held.decision, names.index(name))
-        again = self._decide(held.engine, held.asked, [replica_id])
-        return held.engine.router.begin(again)
+    def _answered(self, flight: weir.Flight, _: Any) -> None:
+        """Called in a thread of Ray's."""
+        try:
+            flight.finish()
+        except Exception as error:
+            self._failed(error)
 
     def on_request_completed(self, replica_id: Any, internal_request_id: str) -> None:
-        """Also called for a replica that refused the request; that one has no flight."""
-        self._ended(replica_id.to_full_id_str(), internal_request_id)
-
-    def _ended(self, name: str, internal_request_id: str) -> None:
-        flights = self._routed.pop((internal_request_id, name), None)
-        if not flights:
-            return
-        flights.pop().finish()
-        if flights:
-            self._routed[internal_request_id, name] = flights
+        """The end of any attempt. Answers have ended before; this ends what no replica accepted: a
+        request cancelled meanwhile, a replica that was reserved, or all where Serve has no protocol
+        of refusal. A request that was refused is about to be decided again, or is already."""
+        super().on_request_completed(replica_id, internal_request_id)
+        name = replica_id.to_full_id_str()
+        held = self._unaccepted.get((internal_request_id, name))
+        if held is not None and held.name == name and held.is_sent():
+            held.end("completed")
 
 
 class _Held:
-    """A decision for a request that no replica has accepted yet, in flight on its first choice."""
+    """A request from its first decision until a replica accepts it, in flight on its first choice
+    and, once Serve has picked a replica, on that one. It hangs on the pending request."""
 
-    __slots__ = ("asked", "decision", "engine", "flight", "name")
+    __slots__ = ("__weakref__", "_asked", "_decision", "_engine", "_internal_request_id",
+                 "_request", "_router", "flight", "name")
 
-    def __init__(self, engine: Engine, decision: weir.Decision, asked: dict[str, Any]) -> None:
-        self.engine, self.decision, self.asked = engine, decision, asked
-        self.flight = engine.router.begin(decision)
-        self.name = decision.endpoint
+    def __init__(self, router: WeirRequestRouter, engine: Engine, request: Any) -> None:
+        self._router, self._engine = router, engine
+        self._request = weakref.ref(request)
+        self._internal_request_id = request.metadata.internal_request_id
+        self.flight: weir.Flight | None = None
+
+    def begin(self, decision: weir.Decision, asked: dict[str, Any]) -> None:
+        self._decision, self._asked = decision, asked
+        self._fly(decision, 0)
+
+    def _fly(self, decision: weir.Decision, target: int) -> None:
+        self.flight = self._engine.router.begin(decision, target)
+        self.name = decision.targets[target].name
+        self._router._unaccepted[self._internal_request_id, self.name] = self
+
+    def move(self, replica_id: Any) -> None:
+        """The flight to the replica that Serve picked, mostly the first choice."""
+        name = replica_id.to_full_id_str()
+        if self.flight is not None and self.name == name:
+            return
+        self.end("failed")  # the first choice does not hold the prompt
+        names = [target.name for target in self._decision.targets]
+        if name in names:
+            self._fly(self._decision, names.index(name))
+        else:
+            self._fly(self._router._decide(self._engine, self._asked, [replica_id]), 0)
+
+    def picked(self, future: asyncio.Future[Any]) -> None:
+        """Called when the request has its replica or is cancelled."""
+        if self.flight is None:
+            return
+        try:
+            if future.cancelled():
+                self.end("failed")
+            else:
+                self.move(future.result().replica_id)
+                self._router._kept(self)
+        except Exception as error:
+            self._router._failed(error)
+
+    def is_sent(self) -> bool:
+        """Whether a replica has it, or has refused it and Serve does not know yet."""
+        request = self._request()
+        return request is None or request.future.done()
+
+    def end(self, how: Literal["completed", "failed"]) -> None:
+        self._router._running.pop(self, None)
+        if self.flight is not None:
+            self.flight.finish(end=how)
+            self.flight = None
+
+    def __del__(self) -> None:
+        # A caller of choose_replica() only wanted to know where, and sends by other ways.
+        try:
+            self.end("completed")
+        except weir.ForkedError:
+            pass  # the parent counts it
 
 
 def _address(replica_id: Any) -> str:

@@ -1,10 +1,12 @@
 """A stand-in for ray.serve.request_router, for tests without Ray: what a router is told and asked
 by Serve, in Serve's order, with replicas and backoff in virtual time."""
 
+import asyncio
 import dataclasses
 import types
 from typing import Any, Dict, List, Optional
 
+LOOP = asyncio.new_event_loop()
 ROUNDS_MAX = 20  # of choose_replicas for one request, before the test calls it a spin
 
 
@@ -33,7 +35,11 @@ class PendingRequest:
     args: List[Any]
     kwargs: Dict[str, Any]
     metadata: Any
+    future: Any = dataclasses.field(default_factory=LOOP.create_future)
     routing_context: RoutingContext = dataclasses.field(default_factory=RoutingContext)
+
+    def reset_future(self):
+        self.future = LOOP.create_future()
 
 
 def request(*args, request_id="r", adapter="", **kwargs):
@@ -79,6 +85,7 @@ class RequestRouter:
         self._replicas = {}
         self.replica_queue_len_cache = QueueLenCache()
         self.sleeps = self.probes = 0
+        self._results = []  # (metadata, result): Ray holds these until they end
 
     def update_replicas(self, replicas):
         for replica in replicas:  # Serve asks new ones for their queue length
@@ -124,19 +131,39 @@ class RequestRouter:
             room = [r for r in rank if r.ongoing < r.max_ongoing_requests]
         return min(room, key=lambda r: cache[r.replica_id], default=None)
 
-    async def send(self, pending):
-        """Routes a request until a replica takes it; done() ends it."""
+    async def pick(self, pending):
+        """Gives a request its replica. Whoever waits for that goes on before other callbacks."""
+        replica = await self.choose(pending)
+        pending.future.set_result(replica)
+        return replica
+
+    async def send(self, pending, completed_late=False):
+        """Routes a request until a replica takes it; done() ends it. Ray hears in a thread of its
+        own that an attempt came to its end, so the router may hear it late."""
         cache = self.replica_queue_len_cache.lengths
+        ended = []
         while True:
-            replica = await self.choose(pending)
+            replica = await self.pick(pending)
             accepted = replica.ongoing < replica.max_ongoing_requests
             replica.ongoing += accepted
+            await asyncio.sleep(0)  # the replica answers
             if not self._use_replica_queue_len_cache:
                 return replica
             cache[replica.replica_id] = replica.ongoing
             if accepted:
-                self.on_request_routed(pending, replica.replica_id, Result(pending))
+                self._results.append((pending.metadata, result := Result()))
+                self.on_request_routed(pending, replica.replica_id, result)
+                for one in ended:
+                    self.completed(pending, one)
                 return replica
+            if completed_late:
+                ended.append(replica)
+            else:
+                self.completed(pending, replica)
+            pending.reset_future()
+
+    def completed(self, pending, replica):
+        if hasattr(RequestRouter, "on_request_completed"):
             self.on_request_completed(replica.replica_id, pending.metadata.internal_request_id)
 
     def done(self, pending, replica):
@@ -145,17 +172,30 @@ class RequestRouter:
         cache = self.replica_queue_len_cache.lengths
         if replica.replica_id in cache:
             cache[replica.replica_id] -= 1
-        if hasattr(RequestRouter, "on_request_completed"):
-            self.on_request_completed(replica.replica_id, pending.metadata.internal_request_id)
-        for callback in pending.__dict__.pop("callbacks", ()):
-            callback(None)
+        self.completed(pending, replica)
+        for ended in [one for one in self._results if one[0] is pending.metadata]:
+            self._results.remove(ended)
+            ended[1].end()
+
+
+def run(coroutine):
+    return LOOP.run_until_complete(coroutine)
+
+
+def settle():
+    """Runs what is due."""
+    run(asyncio.sleep(0))
 
 
 class Result:
     """What a replica answers."""
 
-    def __init__(self, pending):
-        self._callbacks = pending.__dict__.setdefault("callbacks", [])
+    def __init__(self):
+        self._callbacks = []
 
     def add_done_callback(self, callback):
         self._callbacks.append(callback)
+
+    def end(self):
+        for callback in self._callbacks:
+            callback(None)
