@@ -1,5 +1,6 @@
 // Request bodies: any bytes give a request whose views hold, or an error for the client, and the
-// same with and without readable bytes behind the body. The first byte picks the path.
+// same with and without readable bytes behind the body. The first byte picks the path; with its
+// highest bit, a byte 1 of the rest stands for a long run of letters.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -16,6 +17,8 @@ using weir::PromptPart;
 using weir::Request;
 
 constexpr size_t kPaddingBytes = 64;
+constexpr size_t kRunBytes = 8192;
+constexpr size_t kBodyBytesMax = 1 << 20;
 constexpr std::string_view kPaths[] = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings",
                                        "/v1/responses", "/v1/messages"};
 
@@ -75,8 +78,12 @@ bool SameMeaning(const Request& a, const Request& b) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view path = kPaths[data[0] % std::size(kPaths)];
-  // A copy of the exact size: reads behind the body are errors.
-  const std::vector<char> body(data + 1, data + size);
+  std::vector<char> body;
+  for (size_t i = 1; i < size && body.size() < kBodyBytesMax; ++i) {
+    const bool is_run = data[i] == 1 && (data[0] & 0x80) != 0;
+    body.insert(body.end(), is_run ? kRunBytes : 1, is_run ? 'k' : static_cast<char>(data[i]));
+  }
+  body.shrink_to_fit();  // reads behind the body are errors
   const std::string_view text(body.data(), body.size());
 
   // Reused from input to input, as a worker reuses its own.

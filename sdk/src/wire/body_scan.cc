@@ -40,6 +40,26 @@ bool IsHex(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
+// Lone surrogates pass, as engines take them.
+bool EscapesAreValid(std::string_view string) {
+  for (size_t at; (at = string.find('\\')) != std::string_view::npos;) {
+    string.remove_prefix(at + 1);
+    const char kind = string.empty() ? '\0' : string.front();
+    const size_t hex_digits = kind == 'u' ? 4 : 0;
+    if (kind == '\0' || std::strchr("\"\\/bfnrtu", kind) == nullptr ||
+        string.size() <= hex_digits) {
+      return false;
+    }
+    for (size_t i = 1; i <= hex_digits; ++i) {
+      if (!IsHex(string[i])) return false;
+    }
+    string.remove_prefix(1 + hex_digits);
+  }
+  return true;
+}
+
+constexpr std::string_view kBadEscape = "bad escape in a string";
+
 }  // namespace
 
 absl::Status Invalid(std::string_view text) {
@@ -147,21 +167,28 @@ absl::Status BodyReader::State::TypeOf(JsonValue& value, JsonType* type) {
   return absl::OkStatus();
 }
 
-// Escapes are checked where they stand; lone surrogates pass, as engines take them.
 absl::Status BodyReader::State::SkipString(JsonValue& value) {
-  std::string_view raw = Trimmed(value.raw_json_token());
+  const std::string_view raw = Trimmed(value.raw_json_token());
   if (raw.size() < 2 || raw.back() != '"') return MalformedText("unclosed string");
-  raw = raw.substr(1, raw.size() - 2);
-  for (size_t at; (at = raw.find('\\')) != std::string_view::npos;) {
-    raw.remove_prefix(at + 1);
-    const char kind = raw.empty() ? '\0' : raw.front();
-    const size_t hex_digits = kind == 'u' ? 4 : 0;
-    bool valid =
-        kind != '\0' && std::strchr("\"\\/bfnrtu", kind) != nullptr && raw.size() > hex_digits;
-    for (size_t i = 1; valid && i <= hex_digits; ++i) valid = IsHex(raw[i]);
-    if (!valid) return MalformedText("bad escape in a string");
-    raw.remove_prefix(1 + hex_digits);
+  return EscapesAreValid(raw.substr(1, raw.size() - 2)) ? absl::OkStatus()
+                                                        : MalformedText(kBadEscape);
+}
+
+absl::Status BodyReader::State::ReadKey(simdjson::ondemand::raw_json_string key,
+                                        std::string_view* plain) {
+  size_t bytes = 0;
+  bool escaped = false;
+  for (const char* at = key.raw(); at[bytes] != '"'; ++bytes) {
+    if (at[bytes] != '\\') continue;
+    escaped = true;
+    ++bytes;
   }
+  *plain = {key.raw(), bytes};
+  if (!escaped) return absl::OkStatus();
+  if (!EscapesAreValid(*plain)) return MalformedText(kBadEscape);
+  if (bytes > kEscapedKeyBytesMax) return absl::OkStatus();
+  auto* end = reinterpret_cast<uint8_t*>(plain_key);
+  if (auto error = json.unescape(key, end).get(*plain)) return Malformed(error);
   return absl::OkStatus();
 }
 
@@ -177,7 +204,7 @@ absl::Status BodyReader::State::Skip(JsonValue& value, uint32_t depth) {
         if (auto error = member_or.error()) return Malformed(error);
         simdjson::ondemand::field& member = member_or.value_unsafe();
         std::string_view key;
-        if (auto error = member.unescaped_key().get(key)) return Malformed(error);
+        if (absl::Status status = ReadKey(member.key(), &key); !status.ok()) return status;
         if (absl::Status status = Skip(member.value(), depth + 1); !status.ok()) return status;
       }
       return absl::OkStatus();

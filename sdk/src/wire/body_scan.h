@@ -26,6 +26,8 @@ using JsonArray = simdjson::ondemand::array;
 inline constexpr uint32_t kJsonDepthMax = 512;
 inline constexpr size_t kJsonPaddingBytes = simdjson::SIMDJSON_PADDING;
 static_assert(kJsonPaddingBytes <= 64);
+// Longer keys with escapes are none of the names that are read, which have at most 32 bytes.
+inline constexpr size_t kEscapedKeyBytesMax = 256;
 
 absl::Status Invalid(std::string_view text);
 absl::Status WrongType(std::string_view field, std::string_view expected);
@@ -95,7 +97,7 @@ struct BodyReader::State {
       absl::Status status;
       if (index == kNames && HasEscape(key)) {
         std::string_view plain;
-        if (auto error = member.unescaped_key().get(plain)) return Malformed(error);
+        if (absl::Status status = ReadKey(member.key(), &plain); !status.ok()) return status;
         for (index = 0; index < kNames && plain != names[index];) ++index;
       }
       if (index == kNames) {
@@ -124,6 +126,10 @@ struct BodyReader::State {
 
   absl::Status Open(std::string_view body, size_t padding_bytes,
                     simdjson::ondemand::document* document, JsonObject* top);
+  // Checks a key and unescapes it, into plain_key; one that is too long for any name stays as it
+  // is. The parser's own buffer holds every string of a body once and has no bounds: what may be
+  // read twice must not go there.
+  absl::Status ReadKey(simdjson::ondemand::raw_json_string key, std::string_view* plain);
   // Checks a value that nobody reads.
   absl::Status Skip(JsonValue& value, uint32_t depth = 0);
   absl::Status SkipString(JsonValue& value);
@@ -287,6 +293,7 @@ struct BodyReader::State {
   std::string_view malformed;  // what errors of malformed JSON begin with
   const char* json_begin = nullptr;
   ModelPlace place;  // offsets from json_begin
+  char plain_key[kEscapedKeyBytesMax + kJsonPaddingBytes];
   std::vector<char> padded_body;
   std::vector<char, UninitializedChars> text;
   std::vector<char> system_text;

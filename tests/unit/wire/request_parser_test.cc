@@ -223,6 +223,39 @@ TEST(ParseOpenAi, ContentMayStandBeforeItsRole) {
   EXPECT_TRUE(request.stream);
 }
 
+// A message whose content comes first is walked twice. Its other members must not take room twice
+// in what the JSON parser has for strings.
+TEST(ParseOpenAi, LongKeysBesideAContentThatComesFirst) {
+  for (const size_t bytes : {size_t{1000}, size_t{1} << 16, size_t{1} << 22}) {
+    for (const char* escape : {"", "\\n"}) {
+      const std::string key = absl::StrCat(escape, std::string(bytes, 'k'));
+      for (const std::string& member :
+           {absl::StrCat("\"", key, "\":0"), absl::StrCat("\"x\":{\"", key, "\":0}")}) {
+        const std::string message = absl::StrCat(R"({"content":"c",)", member, R"(,"role":"r"})");
+        for (const auto& [path, field] :
+             {std::pair(kChat, "messages"),
+              std::pair(std::string_view("/v1/conversations"), "items")}) {
+          const auto request =
+              ParseOpenAi(path, absl::StrCat(R"({"model":"m",")", field, "\":[", message, "]}"));
+          ASSERT_TRUE(request.ok()) << request.status().message();
+          EXPECT_EQ(request->prompts[0].parts[0].bytes, "rc");
+        }
+      }
+    }
+  }
+}
+
+TEST(ParseOpenAi, KeysWithEscapesAreTheirNames) {
+  EXPECT_EQ(ParseOpenAi(kCompletions, R"({"pr\u006fmpt":"x","\u006dodel":"m"})").value().model,
+            "m");
+  for (const char* key : {R"(a\q)", R"(\u12)", R"(\u12g4)"}) {
+    EXPECT_THAT(Error(kCompletions, absl::StrCat(R"({"prompt":"x",")", key, R"(":1})")),
+                HasSubstr("bad escape"));
+    EXPECT_THAT(Error(kCompletions, absl::StrCat(R"({"prompt":"x","y":{")", key, R"(":1}})")),
+                HasSubstr("bad escape"));
+  }
+}
+
 TEST(ParseOpenAi, DeepAndWideBodiesEndInErrors) {
   std::string deep = R"({"x":)" + std::string(5000, '[') + std::string(5000, ']') + "}";
   EXPECT_NE(Error(kChat, deep), "");
