@@ -1,7 +1,9 @@
 """weir.ray.WeirRequestRouter in a stand-in for Ray Serve's loop (ray_stub), without Ray."""
 
 import array
+import fractions
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -386,12 +388,31 @@ class ReplicaTest(unittest.TestCase):
         self.assertIsNone(unknown["sample_age_s"])
 
     def test_stats_that_make_no_sense_stay_unknown(self):
+        class Odd:  # as an array of NumPy
+            __hash__ = None
+
+            def __eq__(self, other):
+                raise ValueError("ambiguous")
+
+            __bool__ = __lt__ = __le__ = __ge__ = __eq__
+
+        for stats in ({"kv": 7, "num_waiting_reqs": -1, "num_running_reqs": "3",
+                       "block_size": float("nan"), "num_blocks": True, "reports": math.nan},
+                      {"num_running_reqs": Odd(), "reports": Odd(), "histogram": Odd()},
+                      Odd(), [1], "kv", None, {"num_waiting_reqs": math.inf, "kv": 10**400}):
+            pool = replicas(4)
+            pool[0].routing_stats = stats
+            router = make(*pool[:2])
+            router.update_replicas(pool)
+            self.assertEqual(len(router.router.pool), 4)
+            self.assertIsNone(router.router.pool.rows()[0]["sample_age_s"])
+            self.assertEqual(router.fallbacks, 0)
+
+    def test_an_odd_stat_leaves_the_others(self):
         pool = replicas(1)
-        pool[0].routing_stats = {"kv": 7, "num_waiting_reqs": -1, "num_running_reqs": "3",
-                                 "block_size": float("nan"), "num_blocks": True}
-        router = make(*pool)
-        self.assertIsNone(router.router.pool.rows()[0]["sample_age_s"])
-        self.assertEqual(router.fallbacks, 0)
+        pool[0].routing_stats = {"kv": fractions.Fraction(1, 4), "num_running_reqs": [7]}
+        row, = make(*pool).router.pool.rows()
+        self.assertEqual((row["kv_used_ratio"], row["running_requests"]), (0.25, 0))
 
     def test_old_stats_are_not_applied_again(self):
         pool = replicas(1)
@@ -405,6 +426,24 @@ class ReplicaTest(unittest.TestCase):
         router.update_replicas(pool)
         row = choose_row(router)
         self.assertEqual((row["waiting_requests"], row["sent_since_sample"]), (5, 0))
+
+    def test_a_report_that_equals_the_last_is_news(self):
+        class Server(weir.ray.StatsMixin):
+            pass
+
+        pool, server = replicas(1), Server()
+        server.report(num_waiting_reqs=3)
+        pool[0].routing_stats = server.record_routing_stats()
+        router = make(*pool)
+        for told, expected in (((), (4, 1)), ({"num_waiting_reqs": 3}, (3, 0))):
+            if told:
+                server.report(**told)
+            else:
+                send(router, serve.request(PROMPT))
+            pool[0].routing_stats = server.record_routing_stats()
+            router.update_replicas(pool)
+            row = choose_row(router)
+            self.assertEqual((row["waiting_requests"], row["sent_since_sample"]), expected)
 
     def test_adapters_come_and_go(self):
         pool = replicas(2)
@@ -429,7 +468,8 @@ class ReplicaTest(unittest.TestCase):
         self.assertEqual(server.record_routing_stats(), {})
         server.report(kv=0.25, num_waiting_reqs=2)
         server.report(kv=0.5)
-        self.assertEqual(server.record_routing_stats(), {"kv": 0.5, "num_waiting_reqs": 2})
+        self.assertEqual(server.record_routing_stats(),
+                         {"kv": 0.5, "num_waiting_reqs": 2, "reports": 2})
         with self.assertRaisesRegex(ValueError, "kv_usage: expected num_waiting_reqs, "):
             server.report(kv_usage=0.5)
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
+import numbers
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import weir
@@ -48,6 +50,7 @@ DEFAULT_STATS_KEYS = {
     "block_size": "kv_block_tokens",
     "num_blocks": "kv_block_count",
 }
+REPORTS_KEY = "reports"  # a number that changes whenever the stats are measured anew
 _RATIOS = {"kv_used_ratio"}
 _COUNT_MAX = 2**32 - 1
 
@@ -62,7 +65,16 @@ class Engine:
 
     def __init__(self, router: weir.Router) -> None:
         self.router = router
-        self.news: dict[str, Any] = {}  # what each replica last reported, by its name
+        self.news: dict[str, News] = {}  # what each replica last reported, by its name
+
+
+class News(NamedTuple):
+    """What a replica reports. Only what differs from the last is applied: applied again, a sample
+    would hide what was sent since it was taken."""
+
+    columns: dict[str, Any] = {}  # of the pool
+    reports: float = 0  # changes with each sample, so that a sample may equal the last
+    adapters: frozenset[str] = frozenset()
 
 
 def routers() -> dict[tuple[str, str], weir.Router]:
@@ -132,15 +144,26 @@ def find_engine(app: str, deployment: str, settings: Settings) -> Engine:
         return engine
 
 
-def columns_of(stats: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+def news_of(stats: Any, adapters: Iterable[str], keys: Mapping[str, str]) -> News:
     """Routing stats as columns of the pool. What is missing or no sensible number stays unknown."""
-    found = {}
+    if not isinstance(stats, Mapping):
+        stats = {}
+    found: dict[str, Any] = {}
     for key, column in keys.items():
-        value = stats.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
+        value = _number(stats.get(key))
         if column in _RATIOS and 0 <= value <= 1:
-            found[column] = float(value)
+            found[column] = value
         elif column not in _RATIOS and 0 <= value <= _COUNT_MAX:
             found[column] = int(value)
-    return found
+    reports = _number(stats.get(REPORTS_KEY))
+    return News(found, 0 if math.isnan(reports) else reports, frozenset(adapters))
+
+
+def _number(value: Any) -> float:
+    """NaN, which is in no range, where it is none."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan

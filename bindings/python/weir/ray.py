@@ -22,8 +22,8 @@ from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRoute
 
 import weir
 from weir._prompts import prompt_of
-from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, Engine, columns_of,
-                               find_engine, make_router, routers, settings_of)
+from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, REPORTS_KEY, Engine, News,
+                               find_engine, make_router, news_of, routers, settings_of)
 
 __all__ = ["DEFAULT_PIPELINE", "StatsMixin", "WeirRequestRouter", "prompt_of",
            "request_router_config", "routers"]
@@ -53,11 +53,14 @@ class StatsMixin:
 
     def report(self, **stats: float) -> None:
         """Keys of weir.ray.DEFAULT_STATS_KEYS: num_waiting_reqs, num_running_reqs, kv (0 to 1),
-        block_size (tokens), num_blocks. A key stays as it is until it is given again."""
+        block_size (tokens), num_blocks. A key stays as it is until it is given again. Each call
+        says that all of them are what is now, and is counted in what Serve is told."""
         unknown = sorted(set(stats) - set(DEFAULT_STATS_KEYS))
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: expected {', '.join(DEFAULT_STATS_KEYS)}")
-        self.__dict__.setdefault("_weir_stats", {}).update(stats)
+        told = self.__dict__.setdefault("_weir_stats", {})
+        told.update(stats)
+        told[REPORTS_KEY] = told.get(REPORTS_KEY, 0) + 1
 
     def record_routing_stats(self) -> dict[str, Any]:
         """Called by Serve's controller every request_routing_stats_period_s."""
@@ -137,14 +140,14 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         labels = {"node": replica.node_id, "zone": replica.availability_zone}
         endpoint = {"name": replica_id.to_full_id_str(), "address": _address(replica_id),
                     "labels": {key: value for key, value in labels.items() if value}}
-        # Only news: applied again, a sample would hide what was sent since it was taken.
-        news = (replica.routing_stats, frozenset(replica.multiplexed_model_ids))
-        old = engine.news.get(endpoint["name"], ({}, frozenset()))
+        news = news_of(replica.routing_stats, replica.multiplexed_model_ids,
+                       self._settings.stats_keys)
+        old = engine.news.get(endpoint["name"], News())
         if old != news:
             engine.news[endpoint["name"]] = news
-            endpoint.update(columns_of(replica.routing_stats or {}, self._settings.stats_keys))
-            if old[1] != news[1]:
-                endpoint["active_adapters"] = sorted(news[1])
+            endpoint.update(news.columns)
+            if old.adapters != news.adapters:
+                endpoint["active_adapters"] = sorted(news.adapters)
         return endpoint
 
     def on_replica_actor_died(self, replica_id: Any) -> None:
