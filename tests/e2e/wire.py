@@ -173,15 +173,17 @@ class ScriptedServer:
     """A model server that answers as `answer` says: answer(socket, request) writes what it likes
     and returns whether the connection stays. `read_bodies` off: it is called after the head."""
 
-    def __init__(self, tls=None):
+    def __init__(self, tls=None, host="127.0.0.1"):
         self.answer = lambda sock, request: (sock.sendall(whole()), True)[1]
         self.read_bodies = True
         self.requests, self.connections = [], 0
         self.tls = tls
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listener = socket.create_server((host, 0), family=family, backlog=128)
         self.port = self.listener.getsockname()[1]
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
-        self.name = f"default/127.0.0.1:{self.port}"
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.url = f"http{'s' if tls else ''}://{self.address}"
+        self.name = f"default/{self.address}"
         threading.Thread(target=self.accept, daemon=True).start()
 
     def close(self):
