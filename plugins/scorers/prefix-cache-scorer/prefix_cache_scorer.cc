@@ -30,8 +30,8 @@ class PrefixCacheScorer {
 
   void Score(const Request&, const Batch& batch, double* score) const {
     const auto matches = batch.column<weir_prefix_match>(0);
-    uint32_t no_data = matches ? 0 : batch.count();
-    for (uint32_t i = 0; matches && i < batch.count(); ++i) {
+    uint32_t no_data = 0;
+    for (uint32_t i = 0; i < batch.count(); ++i) {
       const weir_prefix_match& match = matches[i];
       if (match.total_blocks == 0) {
         ++no_data;

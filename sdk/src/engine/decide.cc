@@ -246,13 +246,16 @@ void Engine::ProjectLoad(DecisionState& state) noexcept {
   }
 }
 
-const void* const* Engine::BindColumns(uint32_t plugin, void* const* columns,
-                                       BoundColumns& bound) const noexcept {
+bool Engine::BindColumns(uint32_t plugin, void* const* columns, BoundColumns& bound,
+                         weir_batch& batch) const noexcept {
   const std::vector<int32_t>& declared = pipeline_->spec.plugins[plugin].columns;
+  uint64_t missing = 0;
   for (size_t i = 0; i < declared.size(); ++i) {
     bound[i] = declared[i] < 0 ? nullptr : columns[declared[i]];
+    if (bound[i] == nullptr) missing |= uint64_t{1} << i;
   }
-  return bound.data();
+  batch.columns = bound.data();
+  return (missing & pipeline_->required_columns[plugin]) == 0;
 }
 
 bool Engine::Produce(DecisionState& state) noexcept {
@@ -278,9 +281,11 @@ bool Engine::Produce(DecisionState& state) noexcept {
     }
     state.call.plugin = plugin;
     state.call.survivors = nullptr;
-    state.batch.columns = BindColumns(plugin, state.columns, bound);
-    const weir_code code = instance.producer()->produce(
-        instance.self(), &state.call, &state.request, &state.batch, writes, request_state);
+    const bool bindable = BindColumns(plugin, state.columns, bound, state.batch);
+    const weir_code code =
+        bindable ? instance.producer()->produce(instance.self(), &state.call, &state.request,
+                                                &state.batch, writes, request_state)
+                 : WEIR_FAILED_PRECONDITION;
     state.batch.columns = nullptr;
     if (code != WEIR_OK) {
       CountFailure(plugin, "produce", code);
@@ -404,9 +409,10 @@ bool Engine::Filter(const Pipeline::Profile& profile, DecisionState& state,
     std::copy(keep, keep + words, given);
     state.call.plugin = plugin;
     state.call.survivors = nullptr;
-    state.batch.columns = BindColumns(plugin, state.columns, bound);
-    const weir_code code =
-        instance.filter()->apply(instance.self(), &state.call, &state.request, &state.batch, keep);
+    const bool bindable = BindColumns(plugin, state.columns, bound, state.batch);
+    const weir_code code = bindable ? instance.filter()->apply(instance.self(), &state.call,
+                                                               &state.request, &state.batch, keep)
+                                    : WEIR_FAILED_PRECONDITION;
     state.batch.columns = nullptr;
     if (code != WEIR_OK) {
       CountFailure(plugin, "apply", code);
@@ -475,11 +481,12 @@ bool Engine::Score(const Pipeline::Profile& profile, DecisionState& state, Profi
     const PluginInstance& instance = *pipeline_->instances[plugin];
     double* raw = state.arena.AllocateZeroed<double>(batch.count);
     if (raw == nullptr) return false;
-    batch.columns = BindColumns(plugin, columns, bound);
+    const bool bindable = BindColumns(plugin, columns, bound, batch);
     state.call.plugin = plugin;
     state.call.survivors = run.survivors;
-    const weir_code code =
-        instance.scorer()->score(instance.self(), &state.call, &state.request, &batch, raw);
+    const weir_code code = bindable ? instance.scorer()->score(instance.self(), &state.call,
+                                                               &state.request, &batch, raw)
+                                    : WEIR_FAILED_PRECONDITION;
     if (code != WEIR_OK) {
       CountFailure(plugin, "score", code);
       continue;
@@ -507,12 +514,13 @@ void Engine::Pick(const Pipeline::Profile& profile, DecisionState& state, Profil
   std::array<uint32_t, kTargetsMax> picked = {};
   uint32_t picked_count = 0;
   BoundColumns bound;
-  batch.columns = BindColumns(profile.picker, columns, bound);
+  const bool bindable = BindColumns(profile.picker, columns, bound, batch);
   state.call.plugin = profile.picker;
   state.call.survivors = run.survivors;
   const weir_code code =
-      instance.picker()->pick(instance.self(), &state.call, &state.request, &batch, run.total,
-                              picked.data(), kTargetsMax, &picked_count);
+      bindable ? instance.picker()->pick(instance.self(), &state.call, &state.request, &batch,
+                                         run.total, picked.data(), kTargetsMax, &picked_count)
+               : WEIR_FAILED_PRECONDITION;
   if (code != WEIR_OK) {
     CountFailure(profile.picker, "pick", code);
     return;

@@ -209,7 +209,7 @@ void Engine::TellBegun(const DecisionState& state, const weir_choice& choice,
     const PluginInstance& instance = *pipeline_->instances[plugin];
     if (instance.observer()->begin == nullptr) continue;
     call.plugin = plugin;
-    batch.columns = BindColumns(plugin, state.columns, bound);
+    BindColumns(plugin, state.columns, bound, batch);  // told in any case: an end will follow
     instance.observer()->begin(instance.self(), &call, &state.request, &batch, &choice,
                                state.request_states[plugin], &flight.observer_bytes[offset]);
   }

@@ -87,9 +87,10 @@ class Engine {
   // Makes a decision's request in flight known to the plugins.
   void TellBegun(const DecisionState& state, const weir_choice& choice,
                  FlightState& flight) noexcept;
-  // Fills in the columns that one plugin declared, in its order.
-  const void* const* BindColumns(uint32_t plugin, void* const* columns,
-                                 BoundColumns& bound) const noexcept;
+  // Shows `batch` the columns that one plugin declared, in its order. False if one that it requires
+  // is missing, because its producer failed.
+  bool BindColumns(uint32_t plugin, void* const* columns, BoundColumns& bound,
+                   weir_batch& batch) const noexcept;
   void CountFailure(uint32_t plugin, std::string_view call, weir_code code) noexcept;
   void SlotFreed(uint32_t slot) noexcept;
 

@@ -42,6 +42,17 @@ bool WritesTokens(const weir_plugin& plugin) {
   return false;
 }
 
+uint64_t RequiredColumns(const PluginSpec& plugin) {
+  static_assert(kAttributesPerTypeMax <= 64);
+  uint64_t required = 0;
+  for (size_t i = 0; plugin.descriptor != nullptr && i < plugin.columns.size(); ++i) {
+    const uint32_t flags = plugin.descriptor->attributes[i]->flags;
+    const bool reads = (flags & WEIR_ATTRIBUTE_READ) != 0 && (flags & WEIR_ATTRIBUTE_OPTIONAL) == 0;
+    if (reads && plugin.columns[i] >= 0) required |= uint64_t{1} << i;
+  }
+  return required;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(PipelineSpec spec,
@@ -54,6 +65,7 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(PipelineSpec spec,
     const PluginSpec& plugin = spec.plugins[i];
     pipeline->writes_tokens.push_back(plugin.descriptor != nullptr &&
                                       WritesTokens(*plugin.descriptor));
+    pipeline->required_columns.push_back(RequiredColumns(plugin));
     if (plugin.descriptor == nullptr) {
       pipeline->instances.push_back(nullptr);
       continue;

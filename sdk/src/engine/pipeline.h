@@ -31,6 +31,8 @@ struct Pipeline {
   PipelineSpec spec;
   std::vector<std::unique_ptr<PluginInstance>> instances;  // as spec.plugins, null: no descriptor
   std::vector<bool> writes_tokens;                         // per plugin
+  // Per plugin a bit for each declared attribute whose column must be there when it is asked.
+  std::vector<uint64_t> required_columns;
   std::vector<Profile> profiles;
   std::vector<weir_str> profile_names;
   std::vector<Observer> observers;

@@ -1,4 +1,5 @@
 // Plugins that break the rules, built as a loadable library for router_test.
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -91,6 +92,25 @@ struct MoodScorer {
     for (uint32_t i = 0; i < batch.count(); ++i) score[i] = mood ? mood[i] : 0.5;
   }
 };
+// Trust that what they require is there.
+struct NeedyScorer {
+  void Score(const Request&, const Batch& batch, double* score) const {
+    std::copy_n(&batch.column<double>(0)[0], batch.count(), score);
+  }
+};
+struct NeedyFilter {
+  void Apply(const Request&, const Batch& batch, Mask keep) const {
+    const auto mood = batch.column<double>(0);
+    keep.KeepIf([&](uint32_t i) { return mood[i] > 0; });
+  }
+};
+struct NeedyPicker {
+  uint32_t Pick(const Request&, const Batch& batch, const double*, uint32_t* index,
+                uint32_t) const {
+    index[0] = batch.column<double>(0)[0] > 0 ? 0 : 1;
+    return 1;
+  }
+};
 
 struct WrongPrimaryHandler {
   uint64_t Next(const Call&, const Request&, const Profiles& profiles) const {
@@ -122,6 +142,9 @@ WEIR_PLUGIN(module) {
   module.AddProducer<GreedyProducer>("greedy-producer").Writes(kMood);
   module.AddProducer<FailingProducer>("failing-producer").Writes(kMood);
   module.AddScorer<MoodScorer>("mood-scorer").MayRead(kMood);
+  module.AddScorer<NeedyScorer>("needy-scorer").Reads(kMood);
+  module.AddFilter<NeedyFilter>("needy-filter").Reads(kMood);
+  module.AddPicker<NeedyPicker>("needy-picker").Reads(kMood);
   module.AddProfileHandler<WrongPrimaryHandler>("wrong-primary-handler");
   module.AddProfileHandler<EndlessHandler>("endless-handler");
 }

@@ -459,6 +459,25 @@ TEST_F(RouterTest, BadProducersLeaveTheirColumnsEmpty) {
   EXPECT_EQ(Picked(greedy), "resource_exhausted") << "kArenaBytesMax";
 }
 
+TEST_F(RouterTest, WhoRequiresAColumnIsNotAskedWithoutIt) {
+  const Router router =
+      Make(Plain({"failing-producer", "needy-filter", "needy-scorer", "queue-scorer"}));
+  Add(router, "a");
+  Add(router, "b");
+  const Decision decision = router.Decide({}).value();
+  const Explanation& why = decision.explanation();
+  EXPECT_EQ(why.profiles[0].endpoints.size(), 2u) << "the filter dropped nothing";
+  EXPECT_TRUE(why.profiles[0].scorers[0].failed);
+  EXPECT_FALSE(why.profiles[0].scorers[1].failed);
+  for (const char* plugin : {"failing-producer", "needy-filter", "needy-scorer"}) {
+    EXPECT_EQ(Count(router, plugin, &RouterStats::Plugin::failures), 1u) << plugin;
+  }
+  const Router picked_by = Make(Plain({"failing-producer", "needy-picker"}));
+  Add(picked_by, "a");
+  EXPECT_FALSE(picked_by.Decide({}).ok());
+  EXPECT_EQ(Count(picked_by, "needy-picker", &RouterStats::Plugin::failures), 1u);
+}
+
 TEST_F(RouterTest, BadProfileHandlersEnd) {
   const auto with_handler = [&](const std::string& type) {
     return Make(Pipeline("- {type: queue-scorer}\n- {type: " + type + "}\n",

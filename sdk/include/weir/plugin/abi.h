@@ -131,7 +131,9 @@ typedef struct weir_batch {
   const uint32_t* kv_block_tokens;  /* the engine's KV block size, 0 if unknown */
   const uint32_t* kv_block_count;   /* the engine's KV blocks, 0 if unknown */
   /* One entry per attribute the plugin declared, in its order: the column, or null if nobody
-   * produces it. Elements have the declared size. */
+   * produces it. Elements have the declared size. A plugin is not asked, and that counts as a
+   * failure of it, while a column it requires is missing because its producer failed; only an
+   * observer's begin may then find null there. */
   const void* const* columns;
 } weir_batch;
 
