@@ -183,6 +183,8 @@ void ExtProcStream::OnRouted() {
     }
   }
   ReleaseRequest();
+  // Only a fallback that takes over needs the decision again.
+  if (decision_.targets().size() == 1) core_.router.Record(std::move(decision_));
   core_.metrics.OnRequestRouted(series_, request_bytes);
   if (skip_response_ && !with_trailers_) FinishWith(Cause::kNatural, Code::kOk, {});
 }

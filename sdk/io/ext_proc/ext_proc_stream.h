@@ -152,7 +152,8 @@ class ExtProcStream {
   char request_id_[36];  // where the client gave none
 
   // Until the end.
-  Decision decision_;  // until it is recorded: at the response's headers or the end
+  // Until it is recorded: at once, or with fallbacks at the response's headers or the end.
+  Decision decision_;
   Flight flight_;
   ResponseReader reader_;
   ResponseModelFilter model_filter_;

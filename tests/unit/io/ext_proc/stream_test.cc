@@ -113,8 +113,21 @@ TEST(ExtProcStream, KeepsALargeBodyUntilItIsSent) {
   EXPECT_EQ(picker.core.buffers.in_use_bytes(), 0u);
 }
 
+TEST(ExtProcStream, ADecisionWithoutFallbacksIsNotKept) {
+  Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint));
+  RecordingOutput output;
+  ExtProcStream stream(picker.core);
+  stream.Begin(output);
+  stream.OnMessage(Message(R"({"request_headers": {"end_of_stream": true}})"));
+  EXPECT_EQ(picker.core.router.RecentDecisions().size(), 1u);
+  EXPECT_EQ(picker.InFlight(), 1u);
+  stream.OnCancel(true);
+  EXPECT_EQ(picker.core.router.RecentDecisions().size(), 1u);
+}
+
 TEST(ExtProcStream, ADecisionIsRecordedWhateverBecomesOfTheResponse) {
-  Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint));
+  const char kTwoEndpoints[] = R"([{"address": "10.0.0.1:8000"}, {"address": "10.0.0.2:8000"}])";
+  Picker picker(PipelineOf("fallbacks"), Json::parse(kTwoEndpoints));
   RecordingOutput output;
   ExtProcStream stream(picker.core);
   const auto route = [&] {
