@@ -329,6 +329,9 @@ absl::Status FinishProtocol(const CLI::App& app, Raw& raw) {
     const auto bytes = ParseBytes("grpc-max-recv-msg-size", raw.receive_size);
     if (!bytes.ok()) return bytes.status();
     if (*bytes > 0) options.grpc.message_bytes_max = static_cast<uint32_t>(*bytes);
+    // An answer may carry the whole of a message back, while the one before still waits.
+    options.grpc.unsent_bytes_max =
+        std::max(options.grpc.unsent_bytes_max, uint64_t{2} * options.grpc.message_bytes_max);
   }
   if (Given(app, "--grpc-max-send-msg-size")) {
     const auto bytes = ParseBytes("grpc-max-send-msg-size", raw.send_size);

@@ -27,6 +27,8 @@ inline constexpr uint32_t kAnswerBodyBytesMax = 62'000;
 // content-length promises: memory is held by those who send, not by those who promise.
 inline constexpr uint32_t kBodyReserveFactor = 8;
 inline constexpr uint64_t kHeldBytesMaxDefault = 2ull << 30;
+// Bodies up to this size are copied into the transport's memory: cheaper than to keep theirs.
+inline constexpr uint64_t kCopiedBodyBytesMax = 4096;
 // Of the headers of one message. HTTP/2 proxies refuse more than 60 KiB by default.
 inline constexpr uint32_t kHeaderBytesMax = 256u << 10;
 

@@ -9,9 +9,6 @@
 namespace weir::io {
 namespace {
 
-// Bodies up to this size are copied into the transport's memory: cheaper than to keep theirs.
-constexpr uint64_t kCopiedBodyBytesMax = 4096;
-
 constexpr std::string_view kDestinationNamespace = "envoy.lb";
 constexpr std::string_view kContentLength = "Content-Length";  // as llm-d's picker writes it
 constexpr std::string_view kDefaultFairnessId = "default-flow";

@@ -118,23 +118,30 @@ void ExtProcStream::OnResponseBody(const ProcessingRequestView& view) {
       response_mode_ == BodyMode::kBuffered || response_mode_ == BodyMode::kBufferedPartial;
   if (!holds_response()) {
     SendResponseBodyAnswers(view.body, view.end_of_stream, view.end_of_stream || whole);
-  } else if (!HoldResponse(view.body)) {
-    return;
-  } else if (view.end_of_stream) {
-    SendResponseBodyAnswers(held_response_, true, true);
+  } else if (HoldResponse(view.body, view.end_of_stream) && view.end_of_stream) {
+    SendHeldResponse(/*end_of_stream=*/true);
   }
   if (view.end_of_stream && !ended()) OnResponseComplete();
 }
 
-// False if the stream ended instead.
-bool ExtProcStream::HoldResponse(std::string_view bytes) {
-  if (bytes.size() > core_.options.response_body_bytes_max - held_response_.size() ||
-      !core_.held.Take(bytes.size())) {
-    Fail("the response body is larger than what may be held", Code::kResourceExhausted);
-    return false;
+// `last`: no further byte follows. False if the stream ended instead.
+bool ExtProcStream::HoldResponse(std::string_view bytes, bool last) {
+  if (model_filter_.active()) {
+    model_filter_.Feed(bytes, last, &held_response_);
+  } else {
+    held_response_ += bytes;
   }
-  held_response_ += bytes;
-  return true;
+  if (held_response_.size() <= core_.options.response_body_bytes_max &&
+      held_answer_.Set(held_response_.size())) {
+    return true;
+  }
+  Fail("the response body is larger than what may be held", Code::kResourceExhausted);
+  return false;
+}
+
+void ExtProcStream::SendHeldResponse(bool end_of_stream) {
+  response_kept_ = held_response_.size() > kCopiedBodyBytesMax;
+  SendStreamedResponse(held_response_, end_of_stream, response_kept_);
 }
 
 // `last`: no further byte can change what was held back of the model's name.
@@ -149,7 +156,7 @@ void ExtProcStream::SendResponseBodyAnswers(std::string_view received, bool end_
   if (response_mode_ == BodyMode::kFullDuplexStreamed) {
     // All of it was held back: it goes on with a later answer.
     if (bytes.empty() && !received.empty() && !end_of_stream) return;
-    return SendStreamedResponse(bytes, end_of_stream);
+    return SendStreamedResponse(bytes, end_of_stream, /*is_kept=*/false);
   }
   BodyAnswerFields fields;
   HeaderChange length[1];
@@ -169,7 +176,7 @@ void ExtProcStream::SendResponseBodyAnswers(std::string_view received, bool end_
                 /*body_is_kept=*/false);
 }
 
-void ExtProcStream::SendStreamedResponse(std::string_view bytes, bool end_of_stream) {
+void ExtProcStream::SendStreamedResponse(std::string_view bytes, bool end_of_stream, bool is_kept) {
   do {
     const std::string_view piece = bytes.substr(0, kAnswerBodyBytesMax);
     bytes.remove_prefix(piece.size());
@@ -177,7 +184,7 @@ void ExtProcStream::SendStreamedResponse(std::string_view bytes, bool end_of_str
         ExtProcPhase::kResponseBody, {.kind = BodyAnswer::kStreamed,
                                       .body_bytes = piece.size(),
                                       .end_of_stream = end_of_stream && bytes.empty()});
-    output_->Send(head, piece, /*body_is_kept=*/false);
+    output_->Send(head, piece, is_kept);
   } while (!bytes.empty());
 }
 
@@ -189,13 +196,14 @@ void ExtProcStream::OnResponseTrailers(const ProcessingRequestView& view) {
   for (const Header& trailer : core_.headers) {
     if (trailer.name == "grpc-status" && trailer.value != "0") error_code_ = kModelServerError;
   }
-  if (response_mode_ == BodyMode::kFullDuplexStreamed) {
-    if (holds_response() && !held_response_.empty()) {
-      SendResponseBodyAnswers(held_response_, /*end_of_stream=*/false, /*last=*/true);
-    } else if (model_filter_.active()) {
-      core_.text.clear();
-      model_filter_.Feed({}, /*last=*/true, &core_.text);
-      if (!core_.text.empty()) SendStreamedResponse(core_.text, /*end_of_stream=*/false);
+  if (holds_response()) {
+    if (!HoldResponse({}, /*last=*/true)) return;
+    if (!held_response_.empty()) SendHeldResponse(/*end_of_stream=*/false);
+  } else if (model_filter_.active() && response_mode_ == BodyMode::kFullDuplexStreamed) {
+    core_.text.clear();
+    model_filter_.Feed({}, /*last=*/true, &core_.text);
+    if (!core_.text.empty()) {
+      SendStreamedResponse(core_.text, /*end_of_stream=*/false, /*is_kept=*/false);
     }
   }
   SendSmall(core_.writer.Trailers(ExtProcPhase::kResponseTrailers));
@@ -204,7 +212,7 @@ void ExtProcStream::OnResponseTrailers(const ProcessingRequestView& view) {
 
 void ExtProcStream::OnResponseComplete() {
   response_step_ = Step::kDone;
-  ReleaseHeldResponse();
+  if (!response_kept_) ReleaseHeldResponse();
   if (request_step_ != Step::kDone) ReleaseRequest();
   CloseRequest(Cause::kNatural);
 }

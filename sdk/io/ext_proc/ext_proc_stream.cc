@@ -52,7 +52,7 @@ void ExtProcStream::Reset() {
   decision_ = Decision();
   reader_ = ResponseReader(ResponseFormat::kOpenAi);
   model_filter_.Start({}, {});
-  ReleaseHeldResponse();
+  if (!response_kept_) ReleaseHeldResponse();
   series_ = ExtProcMetrics::kNoRequest;
   error_code_ = {};
   headers_ns_ = first_byte_ns_ = last_byte_ns_ = 0;
@@ -298,12 +298,14 @@ void ExtProcStream::ReleaseBody() {
 }
 
 void ExtProcStream::ReleaseHeldResponse() {
-  core_.held.Give(held_response_.size());
   Clear(&held_response_);
+  response_kept_ = false;
+  (void)held_answer_.Set(0);
 }
 
 void ExtProcStream::OnSent() {
   if (body_kept_) ReleaseBody();
+  if (response_kept_) ReleaseHeldResponse();
 }
 
 void ExtProcStream::OnPeerDone() {

@@ -123,9 +123,10 @@ class ExtProcStream {
   void OnResponseComplete();
   void NoteResponseBytes(std::string_view bytes);
   void SendResponseBodyAnswers(std::string_view received, bool end_of_stream, bool last);
-  bool HoldResponse(std::string_view bytes);
+  bool HoldResponse(std::string_view bytes, bool last);
+  void SendHeldResponse(bool end_of_stream);
   ModeOverride ResponseOverride() const;
-  void SendStreamedResponse(std::string_view bytes, bool end_of_stream);
+  void SendStreamedResponse(std::string_view bytes, bool end_of_stream, bool is_kept);
   bool holds_response() const {
     return core_.options.buffer_responses && !stream_ &&
            response_mode_ == BodyMode::kFullDuplexStreamed;
@@ -157,7 +158,8 @@ class ExtProcStream {
   Flight flight_;
   ResponseReader reader_;
   ResponseModelFilter model_filter_;
-  std::string held_response_;  // of the response, sent at its end
+  std::string held_response_;  // the response with the model's name put back; sent at its end
+  HeldPart held_answer_{core_.held};  // for held_response_
   ExtProcMetrics::Series series_ = ExtProcMetrics::kNoRequest;
   std::string_view error_code_;  // static; of the first error
   int64_t began_ns_ = 0;         // of the stream
@@ -174,6 +176,7 @@ class ExtProcStream {
   bool with_trailers_ = false;   // and that was trailers
   bool body_came_ = false;       // a body message of the request, be it empty
   bool body_kept_ = false;       // the transport reads body_
+  bool response_kept_ = false;   // the transport reads held_response_
   bool stream_ = false;          // the response is an event stream
   bool routed_ = false;          // OnRequestRouted was called
   bool skip_response_ = false;   // nothing of the response needs to be seen

@@ -38,6 +38,7 @@ nlohmann::json Shown(const Flags& flags) {
           {"staleness_ms", options.staleness_ns / kMs},
           {"scrape_ms", options.fleet.scrape_interval_ns / kMs},
           {"message_bytes_max", options.grpc.message_bytes_max},
+          {"unsent_bytes_max", options.grpc.unsent_bytes_max},
           {"emit_scores", options.ext_proc.emit_scores},
           {"ignore_subset", options.ext_proc.ignore_subset},
           {"stream_metrics", options.stream_metrics},

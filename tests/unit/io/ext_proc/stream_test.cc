@@ -328,6 +328,38 @@ TEST(ExtProcStream, CountsHeldResponsesAmongWhatTheProcessHolds) {
   EXPECT_EQ(picker.held.held(), 0u);
 }
 
+TEST(ExtProcStream, KeepsAHeldResponseUntilItIsSent) {
+  ExtProcOptions options;
+  options.buffer_responses = true;
+  for (const bool with_trailers : {false, true}) {
+    Picker picker(PipelineOf("passthrough"), Json::parse(kOneEndpoint), options);
+    RecordingOutput output;
+    ExtProcStream stream(picker.core);
+    stream.Begin(output);
+    stream.OnMessage(Message(R"({"response_headers": {}})"));
+    for (int i = 0; i < 9; ++i) {
+      stream.OnMessage(Message(R"({"response_body": {"body": [1048576, "x"]}})"));
+    }
+    stream.OnSent();
+    EXPECT_EQ(picker.held.held(), 9u << 20) << "nothing of it was sent yet";
+    output.TakeAnswers();
+    stream.OnMessage(with_trailers
+                         ? Message(R"({"response_trailers": {}})")
+                         : Message(R"({"response_body": {"body": "", "end_of_stream": true}})"));
+    EXPECT_TRUE(output.kept_a_body) << "what is copied counts against the transport's limit";
+    size_t bytes = 0;
+    for (const Json& answer : output.TakeAnswers()) {
+      if (!answer.contains("response_body")) continue;
+      bytes += answer["response_body"]["streamed"].get<std::string>().size();
+    }
+    EXPECT_EQ(bytes, 9u << 20);
+    stream.OnPeerDone();
+    EXPECT_EQ(picker.held.held(), 9u << 20) << "the transport may still read it";
+    stream.OnSent();
+    EXPECT_EQ(picker.held.held(), 0u);
+  }
+}
+
 TEST(ExtProcStream, KeepsNoEndlessModelName) {
   for (const size_t size : {size_t{kNameBytesMax}, size_t{kNameBytesMax} + 1}) {
     Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint));
