@@ -5,6 +5,7 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/engine.h"
 
@@ -20,10 +21,16 @@ absl::StatusOr<Router> Router::FromText(std::string_view text, const std::string
 }
 
 absl::StatusOr<Router> Router::FromFile(const std::string& path, const RouterOptions& options) {
+  if (path.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", absl::CHexEscape(path), "\": no file has a zero byte in its name"));
+  }
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
   std::string text(kConfigBytesMax + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  // A directory opens, too.
+  if (file.bad()) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
   text.resize(static_cast<size_t>(file.gcount()));
   if (text.size() > kConfigBytesMax) {
     return absl::InvalidArgumentError(

@@ -7,11 +7,16 @@
 #include <mutex>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "base/text.h"
 
 namespace weir::internal {
 
 absl::StatusOr<const weir_module*> LoadPluginLibrary(const std::string& path) try {
+  if (path.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError(
+        Concat("\"", absl::CHexEscape(path), "\": no file has a zero byte in its name"));
+  }
   // An absolute path, so that the linker's search path has no say.
   const std::filesystem::path file = std::filesystem::absolute(path);
   if (!std::filesystem::is_regular_file(file)) {

@@ -265,6 +265,8 @@ TEST(LoadFileTest, SaysWhyALibraryDoesNotLoad) {
   const absl::Status missing = registry.LoadFile("/nowhere/libx.so");
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(missing.message(), "/nowhere/libx.so: no such file");
+  EXPECT_EQ(registry.LoadFile(std::string(WEIR_TEST_PLUGIN_GOOD) + '\0' + "x").message(),
+            "\"" WEIR_TEST_PLUGIN_GOOD "\\x00x\": no file has a zero byte in its name");
   EXPECT_EQ(
       registry.LoadFile(WEIR_TEST_PLUGIN_OTHER_ABI).message(),
       std::string(WEIR_TEST_PLUGIN_OTHER_ABI) +
