@@ -35,7 +35,7 @@ struct AttributeValue {
 struct EndpointMetrics {
   std::optional<uint32_t> waiting_requests;  // queued in the engine
   std::optional<uint32_t> running_requests;  // in the engine's batch
-  std::optional<double> kv_used_ratio;       // 0..1 of the KV cache
+  std::optional<double> kv_used_ratio;       // of the KV cache; kept within 0..1
   std::optional<uint32_t> kv_block_tokens;   // tokens per KV block
   std::optional<uint32_t> kv_block_count;    // blocks of the KV cache
   std::optional<EndpointAdapters> adapters = {};
@@ -44,9 +44,9 @@ struct EndpointMetrics {
 
 // A model server, as discovery knows it.
 struct Endpoint {
-  std::string name;  // unique with namespace_name
-  std::string namespace_name = "default";
-  std::string address;  // "10.0.0.1:8000", "[fd00::1]:8000" or "host:8000"
+  std::string name;                        // unique with namespace_name
+  std::string namespace_name = "default";  // without a slash
+  std::string address;                     // "10.0.0.1:8000", "[fd00::1]:8000" or "host:8000"
   std::map<std::string, std::string> labels = {};
   EndpointMetrics metrics = {};  // may stay empty: never scraped
 };

@@ -1,4 +1,6 @@
 // weir_pool_...: endpoints and samples of their load.
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -35,6 +37,7 @@ Problem ToCpp(const weir_metrics& metrics, EndpointMetrics* result) {
       !size.empty()) {
     return size;
   }
+  if (metrics.reserved != 0) return "metrics.reserved: not 0";
   const uint32_t present = metrics.present;
   if ((present & ~kMetricBits) != 0) return "metrics.present: unknown bits";
   if ((present & WEIR_METRIC_WAITING_REQUESTS) != 0) {
@@ -43,7 +46,10 @@ Problem ToCpp(const weir_metrics& metrics, EndpointMetrics* result) {
   if ((present & WEIR_METRIC_RUNNING_REQUESTS) != 0) {
     result->running_requests = metrics.running_requests;
   }
-  if ((present & WEIR_METRIC_KV_USED_RATIO) != 0) result->kv_used_ratio = metrics.kv_used_ratio;
+  if ((present & WEIR_METRIC_KV_USED_RATIO) != 0) {
+    if (!std::isfinite(metrics.kv_used_ratio)) return "metrics.kv_used_ratio: not a number";
+    result->kv_used_ratio = metrics.kv_used_ratio;
+  }
   if ((present & WEIR_METRIC_KV_BLOCKS) != 0) {
     result->kv_block_tokens = metrics.kv_block_tokens;
     result->kv_block_count = metrics.kv_block_count;
@@ -64,6 +70,7 @@ Problem ToCpp(const weir_endpoint* endpoint, Endpoint* result) {
       !size.empty()) {
     return size;
   }
+  if (endpoint->reserved != 0) return "reserved: not 0";
   if (!IsValid(endpoint->name)) return "name: a size without data";
   if (!IsValid(endpoint->namespace_name)) return "namespace_name: a size without data";
   if (!IsValid(endpoint->address)) return "address: a size without data";
@@ -113,6 +120,7 @@ weir_code ApplySamples(const weir_router& router, const weir_sample* const* samp
       if (sample == nullptr || sample->metrics == nullptr) return "null";
       Problem size = SizeProblem("weir_sample", sample->struct_size, sizeof(weir_sample));
       if (!size.empty()) return size;
+      if (sample->reserved != 0) return "reserved: not 0";
       MetricsUpdate& update = updates.emplace_back();
       update.id = {sample->id.slot, sample->id.generation};
       return ToCpp(*sample->metrics, &update.metrics);

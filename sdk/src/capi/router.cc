@@ -26,6 +26,7 @@ weir_code CheckOptions(const weir_router_options& options, weir_buffer* error) {
     return RefuseSize(error, "weir_router_options", size_bytes, kSizeBytes);
   }
   if ((options.flags & ~kRouterFlags) != 0) return Refuse(error, "flags", "unknown bits");
+  if (options.reserved != 0) return Refuse(error, "reserved", "not 0");
   const struct {
     const char* name;
     weir_str text;

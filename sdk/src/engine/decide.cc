@@ -31,6 +31,9 @@ std::optional<std::string_view> PaddedCopy(std::string_view text, Arena& arena) 
   return std::string_view(reinterpret_cast<const char*>(copy), text.size());
 }
 
+// A server may claim any number.
+uint32_t SumOrMax(uint32_t a, uint32_t b) { return a + std::min(b, UINT32_MAX - a); }
+
 constexpr std::string_view kDestinationHeader = "x-gateway-destination-endpoint";
 constexpr std::string_view kPrefixMatchType = "weir.prefix_match/1";
 
@@ -239,8 +242,8 @@ void Engine::ProjectLoad(DecisionState& state) noexcept {
     const uint32_t tokens = given_requests == nullptr ? load.unseen_tokens() : given_tokens[i];
     if (unseen_tokens != nullptr) unseen_tokens[i] = tokens;
     // Whether the engine queued or started them is not known; each column counts them.
-    waiting[i] += requests;
-    running[i] += requests;
+    waiting[i] = SumOrMax(waiting[i], requests);
+    running[i] = SumOrMax(running[i], requests);
     const float added = static_cast<float>(tokens) * kv_ratio_per_token[i];
     kv_used[i] = std::max(kv_used[i], std::min(1.0f, kv_used[i] + added));
   }

@@ -29,6 +29,12 @@ std::string NameProblem(std::string_view text) {
   return "";
 }
 
+// "a" with "b/c" and "a/b" with "c" would be one full name.
+std::string NamespaceProblem(std::string_view text) {
+  if (text.find('/') != std::string_view::npos) return "holds a slash, which only a name may";
+  return NameProblem(text);
+}
+
 std::string AddressProblem(std::string_view address) {
   if (const std::string problem = NameProblem(address); !problem.empty()) return problem;
   const size_t colon = address.rfind(':');
@@ -56,7 +62,7 @@ absl::Status Check(const Endpoint& endpoint) {
   if (auto problem = NameProblem(endpoint.name); !problem.empty()) {
     return error("name", endpoint.name.substr(0, 64), problem);
   }
-  if (auto problem = NameProblem(endpoint.namespace_name); !problem.empty()) {
+  if (auto problem = NamespaceProblem(endpoint.namespace_name); !problem.empty()) {
     return error("namespace", endpoint.namespace_name.substr(0, 64), problem);
   }
   if (auto problem = AddressProblem(endpoint.address); !problem.empty()) {
@@ -88,8 +94,12 @@ std::vector<std::string> UsableNames(const std::vector<std::string>& names) {
   return usable;
 }
 
+bool HasKvUsedRatio(const EndpointMetrics& metrics) {
+  return metrics.kv_used_ratio && std::isfinite(*metrics.kv_used_ratio);
+}
+
 bool HasLoad(const EndpointMetrics& metrics) {
-  return metrics.waiting_requests || metrics.running_requests || metrics.kv_used_ratio;
+  return metrics.waiting_requests || metrics.running_requests || HasKvUsedRatio(metrics);
 }
 
 }  // namespace
@@ -120,7 +130,7 @@ absl::StatusOr<EndpointId> Pool::Upsert(const Endpoint& endpoint) {
 absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint, int64_t now_ns) {
   if (absl::Status status = Check(endpoint); !status.ok()) return status;
   const std::string full_name = FullName(endpoint.namespace_name, endpoint.name);
-  uint32_t row = FindRowLocked(full_name);
+  uint32_t row = FindRowLocked(endpoint.name, endpoint.namespace_name);
   if (!AddLabelKeysLocked(endpoint.labels)) {
     return absl::ResourceExhaustedError(
         absl::StrCat("endpoint \"", endpoint.name, "\": labels: with these the pool has more than ",
@@ -137,6 +147,7 @@ absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint, int64_t 
     row = static_cast<uint32_t>(rows_.size());
     rows_.push_back({{slot, live_load_[slot].generation.load()}, full_name, {}, {}});
     row_of_slot_[slot] = row;
+    slot_of_name_.emplace(full_name, slot);
     next_.waiting.push_back(0);
     next_.running.push_back(0);
     next_.kv_used.push_back(0);
@@ -157,7 +168,7 @@ absl::StatusOr<EndpointId> Pool::UpsertLocked(const Endpoint& endpoint, int64_t 
 absl::Status Pool::Remove(std::string_view name, std::string_view namespace_name) {
   std::lock_guard lock(mutex_);
   SweepDrainingLocked();
-  const uint32_t row = FindRowLocked(FullName(namespace_name, name));
+  const uint32_t row = FindRowLocked(name, namespace_name);
   if (row == kNoRow) {
     return absl::NotFoundError(
         absl::StrCat("endpoint \"", FullName(namespace_name, name), "\" is not in the pool"));
@@ -173,6 +184,7 @@ absl::Status Pool::Replace(std::span<const Endpoint> endpoints) {
   SweepDrainingLocked();
   std::set<std::string> wanted;
   for (const Endpoint& endpoint : endpoints) {
+    if (!NamespaceProblem(endpoint.namespace_name).empty()) continue;
     wanted.insert(FullName(endpoint.namespace_name, endpoint.name));
   }
   for (uint32_t row = static_cast<uint32_t>(rows_.size()); row-- > 0;) {
@@ -182,7 +194,7 @@ absl::Status Pool::Replace(std::span<const Endpoint> endpoints) {
   for (const Endpoint& endpoint : endpoints) {
     if (const auto id = UpsertLocked(endpoint, now_ns); !id.ok()) {
       problems.emplace_back(id.status().message());
-      const uint32_t row = FindRowLocked(FullName(endpoint.namespace_name, endpoint.name));
+      const uint32_t row = FindRowLocked(endpoint.name, endpoint.namespace_name);
       if (row != kNoRow) RemoveRowLocked(row);
     }
   }
@@ -231,6 +243,7 @@ void Pool::RemoveRowLocked(uint32_t row) {
   live_load_.Retire(slot);
   draining_slots_.push_back(slot);
   row_of_slot_[slot] = kNoRow;
+  slot_of_name_.erase(rows_[row].full_name);
   rows_.erase(rows_.begin() + row);
   const auto erase = [row](auto& column) { column.erase(column.begin() + row); };
   erase(next_.waiting);
@@ -249,8 +262,8 @@ void Pool::RemoveRowLocked(uint32_t row) {
 void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics, int64_t now_ns) {
   if (metrics.waiting_requests) next_.waiting[row] = *metrics.waiting_requests;
   if (metrics.running_requests) next_.running[row] = *metrics.running_requests;
-  if (metrics.kv_used_ratio && std::isfinite(*metrics.kv_used_ratio)) {
-    next_.kv_used[row] = static_cast<float>(*metrics.kv_used_ratio);
+  if (HasKvUsedRatio(metrics)) {
+    next_.kv_used[row] = static_cast<float>(std::clamp(*metrics.kv_used_ratio, 0.0, 1.0));
   }
   if (metrics.kv_block_tokens) next_.block_tokens[row] = *metrics.kv_block_tokens;
   if (metrics.kv_block_count) next_.block_count[row] = *metrics.kv_block_count;
@@ -273,11 +286,10 @@ void Pool::MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics, int6
   }
 }
 
-uint32_t Pool::FindRowLocked(std::string_view full_name) const {
-  for (uint32_t row = 0; row < rows_.size(); ++row) {
-    if (rows_[row].full_name == full_name) return row;
-  }
-  return kNoRow;
+uint32_t Pool::FindRowLocked(std::string_view name, std::string_view namespace_name) const {
+  if (!NamespaceProblem(namespace_name).empty()) return kNoRow;
+  const auto found = slot_of_name_.find(FullName(namespace_name, name));
+  return found == slot_of_name_.end() ? kNoRow : row_of_slot_[found->second];
 }
 
 bool Pool::AddLabelKeysLocked(const std::map<std::string, std::string>& labels) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -49,7 +50,8 @@ class Pool final : public EndpointPool {
   void RemoveRowLocked(uint32_t row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics, int64_t now_ns)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  uint32_t FindRowLocked(std::string_view full_name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t FindRowLocked(std::string_view name, std::string_view namespace_name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts the keys for as long as an endpoint carries them; false, and nothing counted, if there
   // would be more than kLabelKeysMax.
   bool AddLabelKeysLocked(const std::map<std::string, std::string>& labels)
@@ -74,6 +76,7 @@ class Pool final : public EndpointPool {
   std::vector<EndpointAdapters> adapters_ ABSL_GUARDED_BY(mutex_);  // per row
   bool adapters_changed_ ABSL_GUARDED_BY(mutex_) = false;           // since the last publication
   std::map<std::string, uint32_t> label_keys_ ABSL_GUARDED_BY(mutex_);  // endpoints with the key
+  std::unordered_map<std::string, uint32_t> slot_of_name_ ABSL_GUARDED_BY(mutex_);  // by full name
   std::vector<uint32_t> row_of_slot_ ABSL_GUARDED_BY(mutex_);
   std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);  // smallest last
   std::vector<uint32_t> draining_slots_ ABSL_GUARDED_BY(mutex_);

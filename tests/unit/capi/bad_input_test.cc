@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -74,6 +75,12 @@ TEST_F(CapiBadInputTest, RefusesBadOptions) {
   options = weir_router_options_init();
   options.decisions_kept = 4096;
   EXPECT_EQ(Create(options), WEIR_INVALID_ARGUMENT);
+  options = weir_router_options_init();
+  options.reserved = 1;
+  EXPECT_EQ(Create(options), WEIR_INVALID_ARGUMENT);
+  options = weir_router_options_init();
+  options.config_path = Str("/");
+  EXPECT_EQ(Create(options), WEIR_NOT_FOUND);
 }
 
 TEST_F(CapiBadInputTest, SaysLineAndFieldOfAWrongConfiguration) {
@@ -337,6 +344,10 @@ TEST_F(CapiBadInputTest, RefusesBadEndpointsAndSamples) {
   bad_size.struct_size = 1;
   bad_names.present = WEIR_METRIC_ADAPTERS;
   bad_names.active_adapter_count = 1;
+  weir_metrics bad_ratio = weir_metrics_init(), bad_reserved = weir_metrics_init();
+  bad_ratio.present = WEIR_METRIC_KV_USED_RATIO;
+  bad_ratio.kv_used_ratio = std::nan("");
+  bad_reserved.reserved = 1;
   const std::vector<weir_label> labels(65, weir_label{Str("k"), Str("v")});
   const weir_label bad_label = {Str("k"), no_data};
   const std::function<void(weir_endpoint&)> spoils[] = {
@@ -352,6 +363,9 @@ TEST_F(CapiBadInputTest, RefusesBadEndpointsAndSamples) {
       [&](weir_endpoint& e) { e.metrics = &bad_bits; },
       [&](weir_endpoint& e) { e.metrics = &bad_size; },
       [&](weir_endpoint& e) { e.metrics = &bad_names; },
+      [&](weir_endpoint& e) { e.metrics = &bad_ratio; },
+      [&](weir_endpoint& e) { e.metrics = &bad_reserved; },
+      [](weir_endpoint& e) { e.reserved = 1; },
   };
   for (size_t i = 0; i < std::size(spoils); ++i) {
     weir_endpoint endpoint = good;
@@ -369,8 +383,15 @@ TEST_F(CapiBadInputTest, RefusesBadEndpointsAndSamples) {
   sample.metrics = &bad_bits;
   EXPECT_EQ(weir_pool_apply_samples(router_, samples, 1, error_.get()), WEIR_INVALID_ARGUMENT);
   EXPECT_THAT(error_.text(), HasSubstr("samples[0]: "));
+  for (const weir_metrics* bad : {&bad_size, &bad_ratio, &bad_reserved}) {
+    sample.metrics = bad;
+    EXPECT_EQ(weir_pool_apply_samples(router_, samples, 1, error_.get()), WEIR_INVALID_ARGUMENT);
+  }
   weir_metrics fine = weir_metrics_init();
   sample.metrics = &fine;
+  sample.reserved = 1;
+  EXPECT_EQ(weir_pool_apply_samples(router_, samples, 1, error_.get()), WEIR_INVALID_ARGUMENT);
+  sample.reserved = 0;
   sample.id = {4'000'000'000u, 1};
   EXPECT_EQ(weir_pool_apply_samples(router_, samples, 1, error_.get()), WEIR_OK)
       << "unknown ids are ignored";

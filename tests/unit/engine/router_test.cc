@@ -134,6 +134,19 @@ TEST_F(RouterTest, ScorersSeeOnlyWhatFiltersLeft) {
   EXPECT_THAT(rows[2].raw, ElementsAre(0.0));
 }
 
+TEST_F(RouterTest, LoadThatIsTheLargestNumberStaysThat) {
+  const Router router = Make(Plain({"queue-scorer"}));
+  Add(router, "a", {.waiting_requests = UINT32_MAX, .running_requests = UINT32_MAX});
+  const Decision first = router.Decide(Request{}).value();
+  Add(router, "b", {.waiting_requests = 5});
+  const Flight flight = router.Begin(first);
+  const Decision second = router.Decide(Request{}).value();
+  EXPECT_EQ(second.primary().name, "default/b");
+  const auto endpoints = second.explanation().profiles[0].endpoints;
+  EXPECT_EQ(endpoints[0].waiting_requests, UINT32_MAX);
+  EXPECT_EQ(endpoints[0].running_requests, UINT32_MAX);
+}
+
 TEST_F(RouterTest, GivenLoadStandsForWhatTheRouterSent) {
   const Router router = Make(Plain({"queue-scorer", "kv-cache-utilization-scorer"}));
   const EndpointMetrics metrics{.waiting_requests = 1,
@@ -632,6 +645,13 @@ TEST(RouterOptionsTest, RefusesTooManyKeptDecisions) {
 
 TEST(RouterFiles, SayWhatCannotBeRead) {
   EXPECT_EQ(Router::FromFile("/no/such.yaml").status().message(), "/no/such.yaml: cannot be read");
+  // Nothing of these may pass for a file that is empty, which is the default pipeline.
+  EXPECT_EQ(Router::FromFile("/").status().message(), "/: cannot be read");
+  EXPECT_EQ(Router::FromFile("/proc/self/mem").status().message(), "/proc/self/mem: cannot be read")
+      << "what opens and fails at the first byte";
+  EXPECT_EQ(Router::FromFile(std::string("/dev/null\0x", 11)).status().message(),
+            "\"/dev/null\\x00x\": no file has a zero byte in its name");
+  EXPECT_TRUE(Router::FromFile("/dev/null").ok());
 }
 
 }  // namespace

@@ -5,7 +5,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <future>
+#include <set>
 #include <thread>
 
 namespace weir::internal {
@@ -85,6 +87,19 @@ TEST_F(PoolTest, SamplesKeepWhatTheyDoNotName) {
   EXPECT_THAT(pool_.snapshot()->running_requests(), ElementsAre(2));
 }
 
+TEST_F(PoolTest, KeepsRatiosWithinTheirRange) {
+  const EndpointId a = Add("a", {.kv_used_ratio = 0.5});
+  for (const auto& [given, kept] :
+       {std::pair(37.0, 1.0f), {1.0001, 1.0f}, {1e300, 1.0f}, {-3, 0}}) {
+    pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.kv_used_ratio = given}}});
+    EXPECT_EQ(pool_.snapshot()->kv_used_ratio()[0], kept) << given;
+  }
+  clock_.Advance(7);
+  pool_.ApplySamples(std::vector<MetricsUpdate>{{a, {.kv_used_ratio = std::nan("")}}});
+  EXPECT_EQ(pool_.snapshot()->kv_used_ratio()[0], 0);
+  EXPECT_EQ(pool_.snapshot()->sample_time_ns()[0], 1000) << "it sampled nothing";
+}
+
 TEST_F(PoolTest, RefusesBadEndpointsAndSaysWhy) {
   const auto message = [&](const Endpoint& endpoint) {
     return std::string(pool_.Upsert(endpoint).status().message());
@@ -114,6 +129,43 @@ TEST_F(PoolTest, ReplaceKeepsTheGoodOnesAndListsTheBad) {
   ASSERT_EQ(snapshot->count(), 2u);
   EXPECT_EQ(snapshot->ids()[0], a);
   EXPECT_THAT(snapshot->waiting_requests(), ElementsAre(4, 0));
+}
+
+TEST_F(PoolTest, NamesOfTwoNamespacesStayApart) {
+  const Endpoint one{.name = "b/c", .namespace_name = "a", .address = "h:1"};
+  const Endpoint other{.name = "c", .namespace_name = "a/b", .address = "h:2"};
+  ASSERT_TRUE(pool_.Upsert(one).ok());
+  EXPECT_EQ(pool_.Upsert(other).status().message(),
+            "endpoint \"c\": namespace \"a/b\": holds a slash, which only a name may");
+  EXPECT_EQ(pool_.Remove("c", "a/b").code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(pool_.Replace(std::vector<Endpoint>{one, other}).ok());
+  EXPECT_EQ(pool_.snapshot()->count(), 1u);
+  EXPECT_FALSE(pool_.Replace(std::vector<Endpoint>{other}).ok());
+  EXPECT_EQ(pool_.snapshot()->count(), 0u);
+}
+
+TEST_F(PoolTest, FindsEachOfManyWhileTheyComeAndGo) {
+  std::vector<Endpoint> endpoints;
+  for (uint32_t i = 0; i < 1000; ++i) {
+    endpoints.push_back({.name = std::to_string(i), .address = "h:1"});
+  }
+  ASSERT_TRUE(pool_.Replace(endpoints).ok());
+  for (uint32_t i = 0; i < 1000; i += 3) {
+    ASSERT_TRUE(pool_.Remove(std::to_string(i), "default").ok()) << i;
+    EXPECT_EQ(pool_.Remove(std::to_string(i), "default").code(), absl::StatusCode::kNotFound) << i;
+  }
+  for (Endpoint& endpoint : endpoints)
+    endpoint.address = "h:" + std::to_string(1 + endpoint.name[0]);
+  ASSERT_TRUE(pool_.Replace(endpoints).ok());
+  const auto snapshot = pool_.snapshot();
+  ASSERT_EQ(snapshot->count(), 1000u);
+  std::set<std::string> names;
+  for (uint32_t i = 0; i < 1000; ++i) {
+    const std::string name(snapshot->name(i).substr(8));  // after "default/"
+    names.insert(name);
+    EXPECT_EQ(snapshot->address(i), "h:" + std::to_string(1 + name[0]));
+  }
+  EXPECT_EQ(names.size(), 1000u);
 }
 
 TEST_F(PoolTest, HoldsAtMostEndpointsMax) {

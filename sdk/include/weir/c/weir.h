@@ -199,7 +199,7 @@ typedef struct weir_metrics {
   uint32_t present;                /* WEIR_METRIC_... */
   uint32_t waiting_requests;       /* queued in the engine */
   uint32_t running_requests;       /* in the engine's batch */
-  double kv_used_ratio;            /* 0..1 of the KV cache */
+  double kv_used_ratio;            /* of the KV cache; kept within 0..1 */
   uint32_t kv_block_tokens;        /* tokens per KV block */
   uint32_t kv_block_count;         /* blocks of the KV cache */
   const weir_str* active_adapters; /* LoRA adapters that are loaded and used */
@@ -228,7 +228,7 @@ typedef struct weir_endpoint {
   uint32_t struct_size;
   uint32_t reserved; /* 0 */
   weir_str name;
-  weir_str namespace_name; /* empty: "default" */
+  weir_str namespace_name; /* without a slash; empty: "default" */
   weir_str address;        /* "10.0.0.1:8000", "[fd00::1]:8000" or "host:8000" */
   const weir_label* labels;
   uint64_t label_count;
