@@ -1,5 +1,7 @@
 #include "weir/io/fleet/routes.h"
 
+#include <algorithm>
+
 namespace weir::io {
 
 const Route* RouteCache::Find(const Target& target) {
@@ -14,18 +16,16 @@ const Route* RouteCache::Find(const Target& target) {
   route.pool_epoch = pool_epoch;
   route.address_text = target.address;
   route.address = {};
-  route.tls = false;
-  route.host.clear();
   const auto address = SocketAddress::Parse(target.address);
   if (!address.ok()) return nullptr;
-  route.address = *address;
   const auto snapshot = pool_.snapshot();
   const auto ids = snapshot->ids();
-  for (uint32_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] != target.id) continue;
-    route.tls = snapshot->label(i, kSchemeLabel) == "https";
-    route.host = snapshot->label(i, kHostLabel).value_or("");
-  }
+  const auto found = std::find(ids.begin(), ids.end(), target.id);
+  if (found == ids.end()) return nullptr;
+  const auto index = static_cast<uint32_t>(found - ids.begin());
+  route.address = *address;
+  route.tls = snapshot->label(index, kSchemeLabel) == "https";
+  route.host = snapshot->label(index, kHostLabel).value_or("");
   return &route;
 }
 

@@ -33,7 +33,8 @@ class RouteCache {
  public:
   explicit RouteCache(const EndpointPool& pool) : pool_(pool), routes_(kEndpointsMax) {}
 
-  // Null if the address cannot be used. Allocates only when the pool has changed since the endpoint
+  // Null if the address cannot be used, and if the endpoint has left the pool: how it is spoken to
+  // is not known then. Allocates only when the pool has changed since the endpoint
   // was last asked for. [hot, serial]
   const Route* Find(const Target& target);
 

@@ -22,13 +22,6 @@ bool ExpectsBody(std::string_view method) noexcept {
   return method == "POST" || method == "PUT" || method == "PATCH";
 }
 
-std::string NumericHost(const SocketAddress& address) {
-  std::string text = address.ToString();
-  text.resize(text.rfind(':') == std::string::npos ? text.size() : text.rfind(':'));
-  if (text.starts_with('[')) text = text.substr(1, text.size() - 2);
-  return text;
-}
-
 }  // namespace
 
 std::string_view HttpEndName(HttpEnd end) noexcept {
@@ -121,7 +114,7 @@ void HttpCall::OnDeadline() {
 HttpClient::HttpClient(EventLoop& loop, HttpClientOptions options)
     : loop_(&loop), options_(std::move(options)) {
   if (options_.host.empty()) options_.host = options_.address.ToString();
-  if (options_.server_name.empty()) options_.server_name = NumericHost(options_.address);
+  if (options_.server_name.empty()) options_.server_name = options_.address.Host();
 }
 
 HttpClient::~HttpClient() { CloseIdle(); }

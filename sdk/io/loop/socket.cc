@@ -81,19 +81,22 @@ absl::StatusOr<SocketAddress> SocketAddress::Parse(std::string_view text) {
   return address;
 }
 
-std::string SocketAddress::ToString() const {
+std::string SocketAddress::Host() const {
   char text[INET6_ADDRSTRLEN] = "";
   if (size_ == sizeof(sockaddr_in)) {
     ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(bytes_)->sin_addr, text,
                 sizeof text);
-    return std::string(text) + ":" + std::to_string(port());
-  }
-  if (size_ == sizeof(sockaddr_in6)) {
+  } else if (size_ == sizeof(sockaddr_in6)) {
     ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(bytes_)->sin6_addr, text,
                 sizeof text);
-    return "[" + std::string(text) + "]:" + std::to_string(port());
   }
-  return "none";
+  return text;
+}
+
+std::string SocketAddress::ToString() const {
+  if (!valid()) return "none";
+  const bool brackets = size_ == sizeof(sockaddr_in6);
+  return (brackets ? "[" + Host() + "]:" : Host() + ":") + std::to_string(port());
 }
 
 // Port lies at the same place in both families.

@@ -32,6 +32,7 @@ class SocketAddress {
   static SocketAddress FromRaw(const sockaddr_storage& raw) noexcept;
 
   std::string ToString() const;  // as Parse() reads it
+  std::string Host() const;      // the numeric address alone, without brackets; "" if none
   uint16_t port() const noexcept;
   void set_port(uint16_t port) noexcept;
   bool valid() const noexcept { return size_ != 0; }

@@ -137,10 +137,11 @@ bool IsNumericAddress(const std::string& name) {
 }
 
 bool SetServerName(SSL* ssl, const std::string& name, bool verify) {
+  if (name.empty()) return !verify;  // SSL_set1_host() takes "" for no check
   if (IsNumericAddress(name)) {
     return !verify || X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name.c_str()) == 1;
   }
-  if (!name.empty() && SSL_set_tlsext_host_name(ssl, name.c_str()) != 1) return false;
+  if (SSL_set_tlsext_host_name(ssl, name.c_str()) != 1) return false;
   return !verify || SSL_set1_host(ssl, name.c_str()) == 1;
 }
 

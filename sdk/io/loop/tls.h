@@ -53,7 +53,8 @@ class TlsContext {
 
   // Wraps a connected or connecting socket. `server_name` is for clients: the name or numeric
   // address that the server's certificate must carry and, if a name, that is sent to it.
-  // Returns a stream that is not open when memory runs out. [concurrent]
+  // Returns a stream that is not open when memory runs out, and for a client that verifies without
+  // a name: any server's certificate would do then. [concurrent]
   Stream NewStream(UniqueFd socket, std::string_view server_name = {}) const;
 
  private:

@@ -54,7 +54,7 @@ struct RelayOptions {
 struct UpstreamTarget {
   SocketAddress address;
   const TlsContext* tls = nullptr;  // null: plain
-  std::string_view server_name;     // for TLS: the certificate's name; also the pool's key
+  std::string_view server_name;     // that the certificate must carry; empty: the address's IP
   std::string_view host;            // replaces the Host header; empty: the client's stays
 };
 

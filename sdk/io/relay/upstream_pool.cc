@@ -122,8 +122,11 @@ Stream SocketDialer::Dial(const UpstreamTarget& target) {
   int error = 0;
   UniqueFd socket = StartConnect(target.address, error);
   if (!socket) return {};
-  return target.tls != nullptr ? target.tls->NewStream(std::move(socket), target.server_name)
-                               : Stream::Plain(std::move(socket));
+  if (target.tls == nullptr) return Stream::Plain(std::move(socket));
+  if (!target.server_name.empty()) {
+    return target.tls->NewStream(std::move(socket), target.server_name);
+  }
+  return target.tls->NewStream(std::move(socket), target.address.Host());
 }
 
 }  // namespace weir::io

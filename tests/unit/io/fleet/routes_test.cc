@@ -58,5 +58,14 @@ TEST_F(RoutesTest, AnAddressThatIsNoneHasNoRoute) {
   EXPECT_EQ(Put("name.test:8000", {}), nullptr);
 }
 
+TEST_F(RoutesTest, AnEndpointThatHasLeftHasNoRoute) {
+  const Route* route = Put("10.0.0.1:8000", {{"weir.scheme", "https"}});
+  ASSERT_NE(route, nullptr);
+  const Target target{.id = route->id, .name = "default/a", .address = "10.0.0.1:8000"};
+  ASSERT_TRUE(router_.pool().Remove("a").ok());
+  EXPECT_EQ(routes_.Find(target), nullptr);
+  EXPECT_EQ(routes_.Find(target), nullptr);
+}
+
 }  // namespace
 }  // namespace weir::io

@@ -40,6 +40,13 @@ TEST(SocketAddress, ParsesWhatItPrints) {
   EXPECT_EQ(SocketAddress::Parse("1.2.3.4:7").value(), SocketAddress::Parse("1.2.3.4:7").value());
   EXPECT_NE(SocketAddress::Parse("1.2.3.4:7").value(), SocketAddress::Parse("1.2.3.4:8").value());
   EXPECT_FALSE(SocketAddress().valid());
+  EXPECT_EQ(SocketAddress().ToString(), "none");
+}
+
+TEST(SocketAddress, KnowsItsHostAlone) {
+  EXPECT_EQ(SocketAddress::Parse("10.1.2.3:65535").value().Host(), "10.1.2.3");
+  EXPECT_EQ(SocketAddress::Parse("[fe80::1]:7").value().Host(), "fe80::1");
+  EXPECT_EQ(SocketAddress().Host(), "");
 }
 
 TEST(SocketAddress, RefusesWhatIsNone) {

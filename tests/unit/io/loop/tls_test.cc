@@ -2,13 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "loop_testing.h"
+#include "testing/tls_files.h"
 
 namespace weir::io {
 namespace {
@@ -66,30 +65,6 @@ std::string Pattern(size_t bytes) {
 
 std::unique_ptr<TlsContext> SelfSigned() { return TlsContext::Server({}).value(); }
 std::unique_ptr<TlsContext> Trusting() { return TlsContext::Client({.verify = false}).value(); }
-
-// A certificate for "localhost" and its key, made by the openssl program.
-class Files {
- public:
-  Files() {
-    folder_ = ::testing::TempDir() + "weir_tls_XXXXXX";
-    EXPECT_NE(::mkdtemp(folder_.data()), nullptr);
-    const std::string command =
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "
-        "/CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout " +
-        key() + " -out " + cert() + " 2>/dev/null";
-    EXPECT_EQ(std::system(command.c_str()), 0);
-  }
-  ~Files() {
-    std::remove(key().c_str());
-    std::remove(cert().c_str());
-    ::rmdir(folder_.c_str());
-  }
-  std::string cert() const { return folder_ + "/cert.pem"; }
-  std::string key() const { return folder_ + "/key.pem"; }
-
- private:
-  std::string folder_;
-};
 
 TEST(Tls, MovesBytesBothWaysWithWaitsInBothDirections) {
   const auto server = SelfSigned();
@@ -159,7 +134,7 @@ TEST(Tls, CloseIsAnOrderlyEndAndACutIsNot) {
 }
 
 TEST(Tls, VerifiesChainAndName) {
-  const Files files;
+  const TlsFiles files;
   const auto server =
       TlsContext::Server({.cert_file = files.cert(), .key_file = files.key()}).value();
   const auto client = TlsContext::Client({.ca_file = files.cert()}).value();
@@ -182,8 +157,15 @@ TEST(Tls, VerifiesChainAndName) {
             std::string::npos);
 }
 
+TEST(Tls, VerifiesNothingWithoutANameToLookFor) {
+  const TlsFiles files;
+  const auto client = TlsContext::Client({.ca_file = files.cert()}).value();
+  EXPECT_FALSE(client->NewStream(std::move(MakePair().first)).open());
+  EXPECT_TRUE(Trusting()->NewStream(std::move(MakePair().first)).open());
+}
+
 TEST(Tls, AsksClientsForACertificate) {
-  const Files files;
+  const TlsFiles files;
   const auto server = TlsContext::Server({.client_ca_file = files.cert()}).value();
   const auto known =
       TlsContext::Client({.verify = false, .cert_file = files.cert(), .key_file = files.key()})
@@ -244,8 +226,8 @@ TEST(Tls, VersionsAndCiphersAreTheServersToChoose) {
 }
 
 TEST(Tls, ReloadTakesNewFilesAndKeepsTheOldOnesOnError) {
-  const Files old_files;
-  const Files new_files;
+  const TlsFiles old_files;
+  const TlsFiles new_files;
   const auto server =
       TlsContext::Server({.cert_file = old_files.cert(), .key_file = old_files.key()}).value();
   const auto client = TlsContext::Client({.ca_file = new_files.cert()}).value();

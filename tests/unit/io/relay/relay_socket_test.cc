@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "relay_testing.h"
+#include "testing/tls_files.h"
 #include "weir/io/loop/socket.h"
 #include "weir/io/loop/tls.h"
 
@@ -313,6 +314,30 @@ TEST_F(RelaySocketTest, AnUntrustedUpstreamIsNotUsed) {
   auto strict = TlsContext::Client({}).value();
   Start({}, nullptr, server.get(), strict.get());
   targets_[0].server_name = "localhost";
+  Peer& client = Connect();
+  client.Send(kPost);
+  ASSERT_TRUE(Until([&] { return client.received().ends_with("}}"); }));
+  EXPECT_TRUE(client.received().starts_with("HTTP/1.1 502 "));
+  EXPECT_TRUE(Ended(RelayOutcome::kUpstreamConnectFailed));
+  EXPECT_EQ(upstreams_->peers[0]->received(), "");
+}
+
+TEST_F(RelaySocketTest, ACertificateForTheAddressServesATargetWithoutAName) {
+  const TlsFiles files("IP:127.0.0.1");
+  auto server = TlsContext::Server({.cert_file = files.cert(), .key_file = files.key()}).value();
+  auto strict = TlsContext::Client({.ca_file = files.cert()}).value();
+  Start({}, nullptr, server.get(), strict.get());
+  Peer& client = Connect();
+  client.Send(kPost);
+  UpstreamWithRequest()->Send(kStream);
+  EXPECT_TRUE(Until([&] { return client.received() == kStream; }));
+}
+
+TEST_F(RelaySocketTest, ACertificateForAnotherHostServesNoTargetWithoutAName) {
+  const TlsFiles files("DNS:other.example");
+  auto server = TlsContext::Server({.cert_file = files.cert(), .key_file = files.key()}).value();
+  auto strict = TlsContext::Client({.ca_file = files.cert()}).value();
+  Start({}, nullptr, server.get(), strict.get());
   Peer& client = Connect();
   client.Send(kPost);
   ASSERT_TRUE(Until([&] { return client.received().ends_with("}}"); }));
