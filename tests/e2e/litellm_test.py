@@ -1,10 +1,10 @@
 """weir.litellm: LiteLLM's router before simulated servers, with weir choosing."""
 
 import asyncio
+import gc
 import json
 import os
 import sys
-import unittest.mock
 
 import fleet
 
@@ -37,6 +37,10 @@ class LiteLlmTest(fleet.FleetTest):
                                   messages=[{"role": "user", "content": text}])
 
     @staticmethod
+    def in_flight(strategy):
+        return sum(row["in_flight"] for row in strategy.router.pool.rows())
+
+    @staticmethod
     async def ends(strategy):
         """Waits until LiteLLM has reported all ends."""
         for _ in range(1000):
@@ -64,7 +68,7 @@ class LiteLlmTest(fleet.FleetTest):
 
         async def talk():
             stream = await self.ask(router, LONG, stream=True)
-            self.assertEqual(sum(r["in_flight"] for r in strategy.router.pool.rows()), 1)
+            self.assertEqual(self.in_flight(strategy), 1)
             pieces = [piece async for piece in stream]
             self.assertEqual(await self.ends(strategy), 1)
             return pieces
@@ -138,15 +142,44 @@ class LiteLlmTest(fleet.FleetTest):
         self.assertEqual(strategy.failures, 6)
         self.assertEqual(len(logged.output), 1)
 
-    def test_the_table_of_requests_is_bounded(self):
-        router, strategy = self.make()
-        with unittest.mock.patch("weir.litellm.FLIGHTS_MAX", 2):
+    def test_a_call_that_is_cancelled_ends(self):
+        with fleet.Fleet() as programs:
+            slow, = programs.sim(1, "--time-to-first-token", "60s")
+            router, strategy = self.make([slow])
+
+            async def with_timeout():
+                async with asyncio.timeout(0.2):
+                    await self.ask(router, LONG)
+
+            async def cancelled():
+                task = asyncio.create_task(self.ask(router, LONG, stream=True))
+                while not self.in_flight(strategy):
+                    await asyncio.sleep(0.01)
+                task.cancel()
+                await task
+
             async def talk():
-                streams = [await self.ask(router, f"{i} {LONG}", stream=True) for i in range(5)]
-                self.assertEqual(sum(r["in_flight"] for r in strategy.router.pool.rows()), 2)
-                return streams
+                for count, call in enumerate((asyncio.wait_for(self.ask(router, LONG), 0.2),
+                                              with_timeout(), cancelled()), 1):
+                    with self.assertRaises((TimeoutError, asyncio.CancelledError)):
+                        await call
+                    self.assertEqual(await self.ends(strategy), count)
 
             asyncio.run(talk())
+
+    def test_a_stream_that_is_abandoned_ends(self):
+        router, strategy = self.make()
+
+        async def talk():
+            for count in range(1, 4):
+                stream = await self.ask(router, LONG, stream=True)
+                self.assertEqual(self.in_flight(strategy), 1)
+                await anext(stream)
+                del stream
+                gc.collect()
+                self.assertEqual(await self.ends(strategy), count)
+
+        asyncio.run(talk())
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ left of a model's deployments after those is what weir chooses from. See docs/py
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
 import time
-from collections import OrderedDict
 from typing import Any
 
 import litellm
@@ -27,10 +27,8 @@ __all__ = ["WeirStrategy"]
 
 log = logging.getLogger("weir.litellm")
 
-FLIGHTS_MAX = 1 << 14  # requests that are counted as in flight; the oldest go first
-FLIGHT_S_MAX = 600.0  # a stream that was abandoned is never reported; it counts so long
 LOG_PERIOD_S = 60.0
-_TOKEN = "weir_request"  # in the metadata of a LiteLLM request
+_CALL = "weir_request"  # in the metadata of a LiteLLM call
 
 
 class WeirStrategy(CustomRoutingStrategyBase):
@@ -43,7 +41,6 @@ class WeirStrategy(CustomRoutingStrategyBase):
         self.failures = 0
         self._known: dict[str, Any] = {}  # deployment id to the address that names it in a subset
         self._numbers = itertools.count()
-        self._flights: OrderedDict[tuple[str, str], tuple[weir.Flight, float]] = OrderedDict()
         self._lock = threading.Lock()
         self._log_after_s = 0.0
         litellm.logging_callback_manager.add_litellm_callback(_Feedback(self))
@@ -90,7 +87,7 @@ class WeirStrategy(CustomRoutingStrategyBase):
             subset = [self._known[name] for name in by_id]
             decision = self._decide({**asked, "model": model}, subset)
             chosen = by_id[decision.endpoint]
-            self._begin(request, chosen["model_info"]["id"], decision)
+            _call_of(request).flights[decision.endpoint] = self.router.begin(decision)
             return chosen
         except Exception as error:
             return healthy[self._failed(error) % len(healthy)]
@@ -121,34 +118,16 @@ class WeirStrategy(CustomRoutingStrategyBase):
                       type(error).__name__, error)
         return self.failures
 
-    # Requests in flight, by a token in their metadata: a retry of LiteLLM has the same one.
-
-    def _begin(self, request: dict[str, Any], name: str, decision: weir.Decision) -> None:
-        # Where an interface has metadata of its own for the provider, LiteLLM's are elsewhere.
-        field = "litellm_metadata" if request.get("litellm_metadata") is not None else "metadata"
-        metadata = request.get(field)
-        if metadata is None:
-            metadata = request[field] = {}
-        token = metadata.setdefault(_TOKEN, f"{id(self)}-{next(self._numbers)}")
-        flight, now = self.router.begin(decision), time.monotonic()
-        with self._lock:
-            self._flights.pop((token, name), None)
-            self._flights[token, name] = (flight, now)
-            while len(self._flights) > FLIGHTS_MAX or (
-                    now - next(iter(self._flights.values()))[1] > FLIGHT_S_MAX):
-                self._flights.popitem(last=False)
-
     def ended(self, kwargs: dict[str, Any], response: Any) -> None:
         """Called by LiteLLM's logging when a request succeeded, or failed (response None)."""
         params = kwargs.get("litellm_params") or {}
-        token = next((held[_TOKEN] for field in ("metadata", "litellm_metadata")
-                      if _TOKEN in (held := params.get(field) or {})), None)
-        name = (params.get("model_info") or {}).get("id")
-        with self._lock:
-            held = self._flights.pop((str(token), str(name)), None)
-        if held is None:
+        call = next((held[_CALL] for field in ("metadata", "litellm_metadata")
+                     if _CALL in (held := params.get(field) or {})), None)
+        if not isinstance(call, _Call):
             return
-        flight = held[0]
+        flight = call.flights.pop(str((params.get("model_info") or {}).get("id")), None)
+        if flight is None:
+            return
         if response is None:
             flight.finish(end="failed")
             return
@@ -157,6 +136,38 @@ class WeirStrategy(CustomRoutingStrategyBase):
         flight.finish(prompt_tokens=_count(usage, "prompt_tokens"),
                       cached_tokens=_count(details, "cached_tokens"),
                       output_tokens=_count(usage, "completion_tokens"))
+
+
+class _Call(str):
+    """What is in flight for one LiteLLM call, by deployment: its retries share its metadata.
+    LiteLLM reports no end of a call that is cancelled, nor of a stream that is abandoned, but it
+    lets go of their metadata, and this dies with them. A str, for loggers that write them down."""
+
+    def __init__(self) -> None:
+        self.flights: dict[str, weir.Flight] = {}
+
+    def __deepcopy__(self, memo: Any) -> _Call:
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[()]]:
+        return str, ()
+
+    def __del__(self) -> None:
+        for flight in self.flights.values():
+            with contextlib.suppress(weir.ForkedError):
+                flight.finish(end="client_gone")
+
+
+def _call_of(request: dict[str, Any]) -> _Call:
+    # Where an interface has metadata of its own for the provider, LiteLLM's are elsewhere.
+    field = "litellm_metadata" if request.get("litellm_metadata") is not None else "metadata"
+    metadata = request.get(field)
+    if metadata is None:
+        metadata = request[field] = {}
+    call = metadata.get(_CALL)
+    if not isinstance(call, _Call):
+        call = metadata[_CALL] = _Call()
+    return call
 
 
 def _count(holder: Any, field: str) -> int:
