@@ -81,13 +81,13 @@ def loads(router):
 
 
 class RankTest(unittest.TestCase):
-    def test_targets_are_ranks_of_one_and_the_others_the_last(self):
+    def test_targets_are_ranks_of_one_and_all_replicas_the_last(self):
         pool = replicas(4)
         for replica, waiting in zip(pool, (0, 5, 1, 9)):
             replica.routing_stats = {"num_waiting_reqs": waiting}
         router = make(*pool, config_text=BY_LOAD % 2)
         ranks = choose(router, serve.request(PROMPT))
-        self.assertEqual(ranks, [[pool[0]], [pool[2]], [pool[1], pool[3]]])
+        self.assertEqual(ranks, [[pool[0]], [pool[2]], pool])
 
     def test_equals_are_drawn_by_the_seed(self):
         def first(seed):
@@ -98,7 +98,7 @@ class RankTest(unittest.TestCase):
             ranks = choose(router, serve.request(PROMPT))
             self.assertEqual({r.replica_id.unique_id for rank in ranks[:2] for r in rank},
                              {"r0", "r2"})
-            self.assertEqual(ranks[2], [pool[1], pool[3]])
+            self.assertEqual(ranks[2], pool)
             return ranks[0][0].replica_id.unique_id
 
         self.assertEqual(first(7), first(7))
@@ -137,6 +137,25 @@ class RankTest(unittest.TestCase):
         self.assertIsNot(send(router, second), first)
         self.assertEqual(router.probes, 0)
 
+    def test_the_next_choice_that_has_room_is_the_first(self):
+        pool = replicas(4, max_ongoing_requests=1)
+        for replica, waiting in zip(pool, (0, 5, 1, 9)):
+            replica.routing_stats = {"num_waiting_reqs": waiting}
+        router = make(*pool, config_text=BY_LOAD % 3)
+        for full, first, decisions in (((), 0, 1), ((0,), 2, 1), ((0, 2), 1, 1), ((2,), 0, 1),
+                                       ((0, 1, 2), 3, 2)):
+            with self.subTest(full=full):
+                for number, replica in enumerate(pool):
+                    router.replica_queue_len_cache.lengths[replica.replica_id] = number in full
+                before = router.router.stats()["decisions"]
+                ranks = choose(router, pending := serve.request(PROMPT))
+                self.assertEqual(ranks[0], [pool[first]])
+                self.assertEqual(loads(router)[f"r{first}"], 1)
+                self.assertEqual(sum(loads(router).values()), 1)
+                self.assertEqual(router.router.stats()["decisions"] - before, decisions)
+                pending.future.cancel()
+                serve.settle()
+
     def test_all_full_waits_with_backoff_until_one_has_room(self):
         pool = replicas(2, max_ongoing_requests=1)
         router = make(*pool)
@@ -172,7 +191,7 @@ class RankTest(unittest.TestCase):
         pool = replicas(1000)
         router = make(*pool)
         ranks = choose(router, serve.request(PROMPT))
-        self.assertEqual([len(rank) for rank in ranks], [1, 1, 1, 997])
+        self.assertEqual([len(rank) for rank in ranks], [1, 1, 1, 1000])
 
 
 class LifeTest(unittest.TestCase):
@@ -369,6 +388,15 @@ class ReplicaTest(unittest.TestCase):
         self.assertIsNot(send(router, serve.request(PROMPT, request_id="next")), home)
         router.done(pending, home)
         self.assertEqual(router.fallbacks, 0)
+
+    def test_one_that_was_taken_for_dead_is_known_again(self):
+        pool = replicas(2)
+        pool[0].routing_stats = {"num_waiting_reqs": 3}
+        router = make(*pool)
+        router.on_replica_actor_died(pool[0].replica_id)
+        router.update_replicas(pool)
+        rows = {row["name"][-2:]: row["waiting_requests"] for row in router.router.pool.rows()}
+        self.assertEqual(rows, {"r0": 3, "r1": 0})
 
     def test_it_dies_between_decision_and_routing(self):
         router = make(*replicas(2))

@@ -10,14 +10,14 @@ import math
 import numbers
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import weir
 from weir._prompts import prompt_of
 
 # Runs where no configuration is given. Replicas that report nothing are equal to the two scorers of
-# scraped load, so that prefix and requests in flight decide. Three ranks, then all other replicas.
+# scraped load, so that prefix and requests in flight decide. Three ranks, then all replicas.
 DEFAULT_PIPELINE = """apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
 plugins:
@@ -72,9 +72,12 @@ class News(NamedTuple):
     """What a replica reports. Only what differs from the last is applied: applied again, a sample
     would hide what was sent since it was taken."""
 
-    columns: dict[str, Any] = {}  # of the pool
-    reports: float = 0  # changes with each sample, so that a sample may equal the last
-    adapters: frozenset[str] = frozenset()
+    columns: dict[str, Any]  # of the pool
+    reports: float  # changes with each sample, so that a sample may equal the last
+    adapters: frozenset[str]
+
+
+NO_NEWS = News({}, 0, frozenset())
 
 
 def routers() -> dict[tuple[str, str], weir.Router]:
@@ -144,23 +147,29 @@ def find_engine(app: str, deployment: str, settings: Settings) -> Engine:
         return engine
 
 
-def news_of(stats: Any, adapters: Iterable[str], keys: Mapping[str, str]) -> News:
+def news_of(stats: Any, adapters: Collection[str], keys: Mapping[str, str]) -> News:
     """Routing stats as columns of the pool. What is missing or no sensible number stays unknown."""
     if not isinstance(stats, Mapping):
         stats = {}
+    if not len(stats) and not adapters:
+        return NO_NEWS
     found: dict[str, Any] = {}
     for key, column in keys.items():
         value = _number(stats.get(key))
-        if column in _RATIOS and 0 <= value <= 1:
-            found[column] = value
-        elif column not in _RATIOS and 0 <= value <= _COUNT_MAX:
-            found[column] = int(value)
+        if column not in _RATIOS:
+            if 0 <= value <= _COUNT_MAX:
+                found[column] = int(value)
+        elif 0 <= value <= 1:
+            found[column] = float(value)
     reports = _number(stats.get(REPORTS_KEY))
-    return News(found, 0 if math.isnan(reports) else reports, frozenset(adapters))
+    # NaN would differ from itself, so that each sample were news.
+    return News(found, reports if reports == reports else 0, frozenset(adapters))
 
 
 def _number(value: Any) -> float:
     """NaN, which is in no range, where it is none."""
+    if type(value) is int or type(value) is float:  # nearly all
+        return value
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return math.nan
     try:

@@ -16,14 +16,15 @@ import logging
 import math
 import time
 import weakref
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRouter
 
 import weir
 from weir._prompts import prompt_of
-from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, REPORTS_KEY, Engine, News,
-                               find_engine, make_router, news_of, routers, settings_of)
+from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, NO_NEWS, REPORTS_KEY,
+                               Engine, News, find_engine, make_router, news_of, routers,
+                               settings_of)
 
 __all__ = ["DEFAULT_PIPELINE", "StatsMixin", "WeirRequestRouter", "prompt_of",
            "request_router_config", "routers"]
@@ -68,7 +69,7 @@ class StatsMixin:
 
 
 class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
-    """Ranks replicas by a weir pipeline: each target of a decision is a rank of its own, the other
+    """Ranks replicas by a weir pipeline: each target of a decision is a rank of its own, all
     replicas are the last. Select it by path: "weir.ray.WeirRequestRouter"."""
 
     def initialize_state(self, **options: Any) -> None:
@@ -123,28 +124,31 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
 
     def update_replicas(self, replicas: list[Any]) -> None:
         super().update_replicas(replicas)
+        self._replica_by_name = {r.replica_id.to_full_id_str(): r for r in replicas}
         engine = self._engine
         if engine is None:
             return
         try:
-            endpoints = [self._endpoint(engine, replica) for replica in replicas]
-            engine.router.pool.replace(endpoints)
-            names = {one["name"] for one in endpoints}
-            engine.news = {name: news for name, news in engine.news.items() if name in names}
+            keys = self._settings.stats_keys
+            news = {name: news_of(replica.routing_stats, replica.multiplexed_model_ids, keys)
+                    for name, replica in self._replica_by_name.items()}
+            engine.router.pool.replace(
+                self._endpoint(name, replica, engine.news.get(name, NO_NEWS), news[name])
+                for name, replica in self._replica_by_name.items())
+            engine.news = news
         except Exception as error:
             self._failed(error)
-        self._replica_by_name = {r.replica_id.to_full_id_str(): r for r in replicas}
 
-    def _endpoint(self, engine: Engine, replica: Any) -> dict[str, Any]:
-        replica_id = replica.replica_id
-        labels = {"node": replica.node_id, "zone": replica.availability_zone}
-        endpoint = {"name": replica_id.to_full_id_str(), "address": _address(replica_id),
-                    "labels": {key: value for key, value in labels.items() if value}}
-        news = news_of(replica.routing_stats, replica.multiplexed_model_ids,
-                       self._settings.stats_keys)
-        old = engine.news.get(endpoint["name"], News())
+    @staticmethod
+    def _endpoint(name: str, replica: Any, old: News, news: News) -> dict[str, Any]:
+        labels = {}
+        if replica.node_id:
+            labels["node"] = replica.node_id
+        if replica.availability_zone:
+            labels["zone"] = replica.availability_zone
+        endpoint = {"name": name, "address": _address(replica.replica_id), "labels": labels}
+        # Applied again, a sample would hide what was sent since it was taken.
         if old != news:
-            engine.news[endpoint["name"]] = news
             endpoint.update(news.columns)
             if old.adapters != news.adapters:
                 endpoint["active_adapters"] = sorted(news.adapters)
@@ -155,6 +159,7 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         name = replica_id.to_full_id_str()
         if self._replica_by_name.pop(name, None) is None or self._engine is None:
             return
+        self._engine.news.pop(name, None)
         try:
             self._engine.router.pool.remove(name)
         except weir.NotFoundError:
@@ -167,17 +172,17 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
     async def choose_replicas(self, candidate_replicas: list[Any],
                               pending_request: Any = None) -> list[list[Any]]:
         if pending_request is None:
-            return [list(candidate_replicas)]
+            return [candidate_replicas]
         # Otherwise a round in which all replicas are full is followed by the next at once.
         pending_request.routing_context.should_backoff = True
         self._pending[id(pending_request.metadata)] = pending_request
         if self._engine is None:
-            return [list(candidate_replicas)]
+            return [candidate_replicas]
         try:
             return self._ranks(self._engine, candidate_replicas, pending_request)
         except Exception as error:
             self._failed(error)
-            return [list(candidate_replicas)]
+            return [candidate_replicas]
 
     def _get_pending_request_matching_internal_request_id(self, request_metadata: Any = None) -> Any:
         """Whom Serve gives the replica that was chosen for a request. Its own index has one request
@@ -199,19 +204,19 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             usable = [replica for replica in candidates
                       if adapter in replica.multiplexed_model_ids] or usable
         decision = self._decide(engine, asked, usable and [one.replica_id for one in usable])
-        chosen = self._replicas_of(decision)
-        if not chosen or not self._has_room(chosen[0]):
-            room = ([replica for replica in usable or () if self._has_room(replica)]
-                    or [replica for replica in candidates if self._has_room(replica)])
-            if room:
-                decision = self._decide(engine, asked, [replica.replica_id for replica in room])
-                chosen = self._replicas_of(decision)
-        held.begin(decision, asked)
-        ranks = [[replica] for replica in chosen]
-        taken = {id(replica) for replica in chosen}
-        rest = [replica for replica in candidates if id(replica) not in taken]
-        if rest:
-            ranks.append(rest)
+        chosen = self._targets_of(decision)
+        if not chosen or not self._has_room(chosen[0].replica):
+            chosen.sort(key=lambda one: not self._has_room(one.replica))  # else in weir's order
+            if not chosen or not self._has_room(chosen[0].replica):
+                room = ([replica for replica in usable or () if self._has_room(replica)]
+                        or [replica for replica in candidates if self._has_room(replica)])
+                if room:
+                    decision = self._decide(engine, asked, [one.replica_id for one in room])
+                    chosen = self._targets_of(decision)
+        held.begin(decision, asked, chosen[0].index if chosen else 0)
+        ranks = [[one.replica] for one in chosen]
+        if len(chosen) < len(candidates):
+            ranks.append(candidates)  # Serve's own list: to walk it costs more than to decide
         return ranks
 
     def _has_room(self, replica: Any) -> bool:
@@ -229,9 +234,11 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             rest = {key: asked[key] for key in ("model", "adapter", "request_id") if key in asked}
             return engine.router.decide(**rest, subset=subset)
 
-    def _replicas_of(self, decision: weir.Decision) -> list[Any]:
-        found = (self._replica_by_name.get(target.name) for target in decision.targets)
-        return [replica for replica in found if replica is not None]
+    def _targets_of(self, decision: weir.Decision) -> list[_Target]:
+        """Those that Serve knows, too."""
+        found = (_Target(index, self._replica_by_name.get(target.name))
+                 for index, target in enumerate(decision.targets))
+        return [one for one in found if one.replica is not None]
 
     def _held(self, engine: Engine, request: Any) -> _Held:
         """What weir holds for a pending request. What an earlier round decided counts no longer."""
@@ -285,6 +292,11 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             held.end("completed")
 
 
+class _Target(NamedTuple):
+    index: int  # in the decision
+    replica: Any
+
+
 class _Held:
     """A request from its first decision until a replica accepts it, in flight on its first choice
     and, once Serve has picked a replica, on that one. It hangs on the pending request."""
@@ -298,9 +310,9 @@ class _Held:
         self._internal_request_id = request.metadata.internal_request_id
         self.flight: weir.Flight | None = None
 
-    def begin(self, decision: weir.Decision, asked: dict[str, Any]) -> None:
+    def begin(self, decision: weir.Decision, asked: dict[str, Any], target: int) -> None:
         self._decision, self._asked = decision, asked
-        self._fly(decision, 0)
+        self._fly(decision, target)
 
     def _fly(self, decision: weir.Decision, target: int) -> None:
         self.flight = self._engine.router.begin(decision, target)
