@@ -268,6 +268,8 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             pending_request.weir = None
             held.move(replica_id)
             flight, held.flight = held.flight, None
+            if flight is None:
+                return  # nothing could be decided
             # on_request_completed does not tell this call from others of one ingress request, nor
             # from an earlier attempt that was refused.
             result.add_done_callback(functools.partial(self._answered, flight))
@@ -308,6 +310,7 @@ class _Held:
         self._router, self._engine = router, engine
         self._request = weakref.ref(request)
         self._internal_request_id = request.metadata.internal_request_id
+        self._decision: weir.Decision | None = None
         self.flight: weir.Flight | None = None
 
     def begin(self, decision: weir.Decision, asked: dict[str, Any], target: int) -> None:
@@ -322,7 +325,7 @@ class _Held:
     def move(self, replica_id: Any) -> None:
         """The flight to the replica that Serve picked, mostly the first choice."""
         name = replica_id.to_full_id_str()
-        if self.flight is not None and self.name == name:
+        if self._decision is None or (self.flight is not None and self.name == name):
             return
         self.end("failed")  # the first choice does not hold the prompt
         names = [target.name for target in self._decision.targets]
