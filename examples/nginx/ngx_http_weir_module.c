@@ -40,7 +40,7 @@ typedef struct {
   weir_flight flight;
   weir_target targets[NGX_HTTP_WEIR_TARGETS_MAX];
   uint64_t target_count;
-  ngx_uint_t tried;
+  ngx_uint_t tries; /* that nginx allows, 0 before the first one */
 } ngx_http_weir_ctx_t;
 
 static char* ngx_http_weir(ngx_conf_t* cf, ngx_command_t* cmd, void* conf);
@@ -107,7 +107,8 @@ static weir_str ngx_http_weir_body(ngx_http_request_t* r) {
   return body;
 }
 
-/* Stores the request's headers and returns how many. */
+/* Stores the request's headers and returns how many. Without "prefer": nginx has no other status
+ * than 502 for a request that must not go to any server. */
 static uint64_t ngx_http_weir_headers(ngx_http_request_t* r, weir_header* headers) {
   uint64_t count = 0;
   ngx_uint_t i;
@@ -116,6 +117,7 @@ static uint64_t ngx_http_weir_headers(ngx_http_request_t* r, weir_header* header
     ngx_table_elt_t* elements = part->elts;
     for (i = 0; i < part->nelts && count < NGX_HTTP_WEIR_HEADERS_MAX; ++i) {
       ngx_str_t name = {elements[i].key.len, elements[i].lowcase_key};
+      if (name.len == 6 && ngx_strncmp(name.data, "prefer", 6) == 0) continue;
       headers[count].name = ngx_http_weir_str(name);
       headers[count++].value = ngx_http_weir_str(elements[i].value);
     }
@@ -148,17 +150,20 @@ static weir_code ngx_http_weir_decide(ngx_http_weir_ctx_t* ctx, weir_buffer* err
 static ngx_int_t ngx_http_weir_get_peer(ngx_peer_connection_t* pc, void* data) {
   ngx_http_weir_ctx_t* ctx = data;
   ngx_http_weir_server_t* servers = ctx->conf->servers.elts;
-  ngx_uint_t i;
+  ngx_uint_t i, tried;
   weir_target* target;
-  if (ctx->tried >= ctx->target_count) return NGX_BUSY;
-  target = &ctx->targets[ctx->tried];
+  if (ctx->tries == 0) ctx->tries = pc->tries;
+  /* free_peer takes one try. nginx gives it back if the server had closed a kept connection, which
+   * says nothing about the server: it is the next target again. */
+  tried = ctx->tries - pc->tries;
+  if (tried >= ctx->target_count) return NGX_BUSY;
+  target = &ctx->targets[tried];
   for (i = 0; i < ctx->conf->servers.nelts; ++i) {
     if (servers[i].id.slot == target->id.slot) break;
   }
   if (i == ctx->conf->servers.nelts) return NGX_ERROR;
   /* Above weir's limit of flights the request is served uncounted. */
-  (void)weir_begin(&ctx->decision, (uint32_t)ctx->tried, &ctx->flight, NULL);
-  ++ctx->tried;
+  (void)weir_begin(&ctx->decision, (uint32_t)tried, &ctx->flight, NULL);
   pc->cached = 0;
   pc->connection = NULL;
   pc->sockaddr = servers[i].sockaddr;
@@ -167,13 +172,32 @@ static ngx_int_t ngx_http_weir_get_peer(ngx_peer_connection_t* pc, void* data) {
   return NGX_OK;
 }
 
+/* Whether the server answered, and did not say that it failed. */
+static ngx_flag_t ngx_http_weir_is_ok(ngx_http_upstream_t* u) {
+  return u->headers_in.status_n != 0 && u->headers_in.status_n < NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+/* Whether the answer came to its end, by the conditions under which nginx itself says so. */
+static ngx_flag_t ngx_http_weir_is_whole(ngx_http_request_t* r, ngx_peer_connection_t* pc) {
+  ngx_http_upstream_t* u = r->upstream;
+  if (!u->header_sent) return 0;
+  if (r->header_only || u->upgrade || pc->connection == NULL) return 1; /* null: it is kept */
+  if (u->buffering) {
+    return u->pipe->upstream_done || (u->pipe->upstream_eof && u->pipe->length == -1);
+  }
+  return u->length == 0 || (u->length == -1 && pc->connection->read->eof);
+}
+
 static void ngx_http_weir_free_peer(ngx_peer_connection_t* pc, void* data, ngx_uint_t state) {
   ngx_http_weir_ctx_t* ctx = data;
+  ngx_http_request_t* r = ctx->request;
   weir_usage usage = weir_usage_init();
   if (state & NGX_PEER_FAILED) {
     usage.end = WEIR_END_FAILED;
-  } else if (ctx->request->connection->error) {
+  } else if (r->connection->error) {
     usage.end = WEIR_END_CLIENT_GONE;
+  } else if (!ngx_http_weir_is_ok(r->upstream) || !ngx_http_weir_is_whole(r, pc)) {
+    usage.end = WEIR_END_FAILED;
   }
   (void)weir_flight_finish(&ctx->flight, &usage);
   if (pc->tries > 0) --pc->tries;
@@ -235,10 +259,17 @@ static ngx_int_t ngx_http_weir_init_peer(ngx_http_request_t* r, ngx_http_upstrea
   return NGX_OK;
 }
 
-/* The first byte of the answer's body stands for the first token. */
+static ngx_flag_t ngx_http_weir_has_bytes(ngx_chain_t* in) {
+  while (in != NULL && ngx_buf_size(in->buf) == 0) in = in->next;
+  return in != NULL;
+}
+
+/* The first byte of the answer's body stands for the first token, if it is not that of an error. */
 static ngx_int_t ngx_http_weir_body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
   ngx_http_weir_ctx_t* ctx = ngx_http_get_module_ctx(r, ngx_http_weir_module);
-  if (ctx != NULL && in != NULL) (void)weir_flight_first_token(&ctx->flight);
+  if (ctx != NULL && ngx_http_weir_is_ok(r->upstream) && ngx_http_weir_has_bytes(in)) {
+    (void)weir_flight_first_token(&ctx->flight);
+  }
   return ngx_http_weir_next_body_filter(r, in);
 }
 
@@ -277,6 +308,12 @@ static ngx_int_t ngx_http_weir_add_server(ngx_http_weir_srv_conf_t* conf, ngx_ad
                                                                                   : NGX_ERROR;
 }
 
+/* What weir would have to ignore: it balances by the pipeline, and checks no server's health. */
+static ngx_flag_t ngx_http_weir_has_options(const ngx_http_upstream_server_t* server) {
+  return server->backup || server->weight != 1 || server->max_conns != 0 ||
+         server->max_fails != 1 || server->fail_timeout != 10 || server->slow_start != 0;
+}
+
 static ngx_int_t ngx_http_weir_init_upstream(ngx_conf_t* cf, ngx_http_upstream_srv_conf_t* us) {
   ngx_http_weir_srv_conf_t* conf = ngx_http_conf_upstream_srv_conf(us, ngx_http_weir_module);
   char text[1024];
@@ -300,6 +337,11 @@ static ngx_int_t ngx_http_weir_init_upstream(ngx_conf_t* cf, ngx_http_upstream_s
   }
   servers = us->servers->elts;
   for (i = 0; i < us->servers->nelts; ++i) {
+    if (ngx_http_weir_has_options(&servers[i])) {
+      ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                    "weir: server \"%V\": takes no parameter but \"down\"", &servers[i].name);
+      return NGX_ERROR;
+    }
     for (n = 0; n < servers[i].naddrs && !servers[i].down; ++n) {
       if (ngx_http_weir_add_server(conf, &servers[i].addrs[n], &error) != NGX_OK) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "weir: %s", text);

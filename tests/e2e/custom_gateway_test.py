@@ -232,9 +232,7 @@ class CustomGatewayFaultTest(chat.FaultTest):
             before = served()
             for turn in range(3):
                 with wire.Client(gateway.port) as client:
-                    text = f"conversation {talk}: " + "the same long beginning " * 60 + " x" * turn
-                    body = {**chat.CHAT, "messages": [{"role": "user", "content": text}]}
-                    client.send(wire.post(json.dumps(body).encode()))
+                    client.send(wire.post(json.dumps(chat.body(chat.prompt(talk, turn))).encode()))
                     until(lambda: sum(served()) > sum(before) + turn, "a request")
                 until(lambda: len(left) == sum(served()), "the end of the server's connection")
             self.assertIn(0, [after - then for after, then in zip(served(), before)])
@@ -256,6 +254,12 @@ class CustomGatewayFaultTest(chat.FaultTest):
             sock.sendall(wire.whole(b"full", status="503 Service Unavailable"))
             return False
         self.leaves_a_server_that(refuses, self.gateway)
+
+    def test_conversations_leave_a_server_that_dies_after_its_headers(self):
+        def dies(sock, _):
+            sock.sendall(wire.whole(b"0123456789")[:-10])
+            return False
+        self.leaves_a_server_that(dies, self.gateway)
 
 
 if __name__ == "__main__":

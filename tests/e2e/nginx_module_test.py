@@ -1,9 +1,10 @@
 """Debian's nginx with the module of examples/nginx, before simulated servers."""
 
-import json
 import os
 import pathlib
+import threading
 
+import chat
 import fleet
 import wire
 from envoy_fleet import free_ports
@@ -16,8 +17,6 @@ if not MODULE.exists():
     fleet.skip(f"{MODULE} is not built; it needs the package nginx-dev")
 
 PIPELINE = ROOT / "examples/nginx/pipeline.yaml"
-STREAM = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
-ENDLESS = json.dumps({**STREAM, "max_tokens": 20000, "ignore_eos": True}).encode()
 CONF = """load_module {module};
 {user}
 daemon off;
@@ -44,7 +43,7 @@ http {{
       proxy_pass http://models;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
-      proxy_buffering off;
+      proxy_buffering {buffering};
       proxy_next_upstream error timeout non_idempotent;
       add_header X-Server $upstream_addr always;
     }}
@@ -56,15 +55,16 @@ http {{
 """
 
 
-class Nginx:
-    """A running nginx."""
+class Nginx(chat.Proxy):
+    """A running nginx. `option`: of each `server` line."""
 
-    def __init__(self, programs, servers, method=f"weir {PIPELINE};"):
+    def __init__(self, programs, servers, method=f"weir {PIPELINE};", option="", buffering="off"):
         (self.port,) = free_ports(1)
         self.conf = programs.file("nginx.conf", CONF.format(
             module=MODULE, folder=programs.folder, method=method, port=self.port,
+            buffering=buffering,
             user="user root;" if os.geteuid() == 0 else "",  # who reads the test's folder
-            servers="\n".join(f"    server 127.0.0.1:{s.port};" for s in servers)))
+            servers="\n".join(f"    server 127.0.0.1:{s.port} {option};" for s in servers)))
         self.argv = [NGINX, "-e", "stderr", "-c", self.conf]
         self.program = None
         self.programs = programs
@@ -74,15 +74,26 @@ class Nginx:
         self.program.wait_for_line("start worker process ")
         return self
 
-    def fetch(self, method, path, body=None, headers=None):
-        return fleet.fetch(self.port, method, path, body, headers)
-
-    def chat(self, text, **members):
-        body = {"model": MODEL, "messages": [{"role": "user", "content": text}], **members}
-        return self.fetch("POST", "/v1/chat/completions", body)
-
     def metric(self, name, **labels):
         return fleet.Metrics(self.fetch("GET", "/weir").body.decode()).value(name, **labels)
+
+
+class ClosesTheSecondTime:
+    """Answers of a server that serves one request of a connection and closes it at the next one,
+    as if its time to be kept had just run out. The first ones are answered `together`."""
+
+    def __init__(self, together=1):
+        self.served = set()
+        self.together = threading.Barrier(together)
+
+    def __call__(self, sock, request):
+        if sock in self.served:
+            return False
+        self.served.add(sock)
+        if len(self.served) <= self.together.parties:
+            self.together.wait(fleet.WAIT_S)
+        sock.sendall(wire.whole())
+        return True
 
 
 class NginxTest(fleet.FleetTest):
@@ -98,8 +109,7 @@ class NginxTest(fleet.FleetTest):
     def test_conversations_stay_where_their_prefix_is(self):
         homes = set()
         for talk in range(6):
-            text = f"conversation {talk}: " + "the same long beginning " * 60
-            answers = [self.nginx.chat(text + " more" * turn, max_tokens=4) for turn in range(4)]
+            answers = self.nginx.talk(talk, 4, max_tokens=4)
             self.assertEqual([a.status for a in answers], [200] * 4)
             seen = {a.headers["x-server"] for a in answers}
             self.assertEqual(len(seen), 1, "one server for a conversation")
@@ -108,11 +118,10 @@ class NginxTest(fleet.FleetTest):
         self.idle()
 
     def test_requests_in_flight_are_counted_until_they_end(self):
-        clients = [wire.Client(self.nginx.port) for _ in range(4)]
+        clients = []
         try:
-            for client in clients:
-                client.send(wire.post(ENDLESS))
-                self.assertIn(b"data: ", client.reader.until(b"data: ") or b"")
+            for _ in range(4):
+                clients.append(self.nginx.stream())
             self.assertEqual(self.nginx.metric("weir_flights"), 4)
             until(lambda: [s.running_requests() for s in self.servers] == [2, 2],
                   "two streams on each server")
@@ -120,6 +129,10 @@ class NginxTest(fleet.FleetTest):
             for client in clients:
                 client.sock.close()
         self.idle()
+
+    def test_a_preference_is_no_reason_to_refuse(self):
+        answer = self.nginx.chat("not seen yet " * 100, {"Prefer": "if-available"}, max_tokens=2)
+        self.assertEqual(answer.status, 200)
 
     def test_what_weir_cannot_read_goes_to_a_server(self):
         models = self.nginx.fetch("GET", "/v1/models")
@@ -142,9 +155,7 @@ class NginxTest(fleet.FleetTest):
         self.idle()
 
     def test_reload_keeps_streams_and_serves_on(self):
-        with wire.Client(self.nginx.port) as client:
-            client.send(wire.post(ENDLESS))
-            self.assertIn(b"data: ", client.reader.until(b"data: ") or b"")
+        with self.nginx.stream() as client:
             done = fleet.run([*self.nginx.argv, "-s", "reload"])
             self.assertEqual(done.returncode, 0, done.stderr)
             until(lambda: self.nginx.metric("weir_flights") == 0, "a new worker")
@@ -154,10 +165,9 @@ class NginxTest(fleet.FleetTest):
         self.nginx.program.wait_for_line(r"worker process \d+ exited with code 0")
 
 
-class NginxFaultTest(fleet.unittest.TestCase):
-    def setUp(self):
-        self.programs = fleet.Fleet()
-        self.addCleanup(lambda: self.assertEqual(self.programs.stop(), []))
+class NginxFaultTest(chat.FaultTest):
+    def nginx(self, servers, **options):
+        return Nginx(self.programs, servers, **options).start()
 
     def test_the_next_server_takes_over(self):
         first, second = self.programs.sim()[0], self.programs.sim()[0]
@@ -184,8 +194,47 @@ class NginxFaultTest(fleet.unittest.TestCase):
             done = fleet.run([*nginx.argv, "-t"])
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(says, done.stderr)
-        done = fleet.run([*Nginx(self.programs, servers, "weir;").argv, "-t"])
+        for option in ("backup", "weight=5", "max_conns=9", "max_fails=0", "fail_timeout=30"):
+            done = fleet.run([*Nginx(self.programs, servers, option=option).argv, "-t"])
+            self.assertNotEqual(done.returncode, 0, option)
+            self.assertIn(f'server "127.0.0.1:{servers[0].port}": takes no parameter', done.stderr)
+        done = fleet.run([*Nginx(self.programs, servers, "weir;", "down").argv, "-t"])
         self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_kept_connection_that_was_closed_is_no_failure(self):
+        nginx = self.nginx([self.scripted(ClosesTheSecondTime(together=3))])
+        clients = [wire.Client(nginx.port) for _ in range(3)]  # nginx keeps three connections
+        for client in clients:
+            client.send(wire.post(chat.BODY))
+        for client in clients:
+            self.assertEqual(client.answer().status, 200)
+            client.sock.close()
+        for turn in range(4):
+            self.assertEqual(nginx.chat("hi").status, 200, turn)
+        self.assertEqual(nginx.metric("weir_flights"), 0)
+
+    def test_a_kept_connection_that_was_closed_moves_no_conversation(self):
+        nginx = self.nginx([self.scripted(ClosesTheSecondTime()) for _ in range(2)])
+        for talk in range(4):
+            answers = nginx.talk(talk, 6)
+            self.assertEqual([a.status for a in answers], [200] * 6)
+            seen = {server for a in answers for server in a.headers["x-server"].split(", ")}
+            self.assertEqual(len(seen), 1, seen)
+
+    def test_conversations_leave_a_server_that_fails(self):
+        def refuses(sock, _):
+            sock.sendall(wire.whole(b"full", status="503 Service Unavailable"))
+            return True
+        self.leaves_a_server_that(refuses, self.nginx)
+
+    def test_conversations_leave_a_server_that_dies_after_its_headers(self):
+        def dies(sock, _):
+            sock.sendall(wire.whole(b"0123456789")[:-10])
+            return False
+        for buffering in ("off", "on"):
+            nginx = self.leaves_a_server_that(
+                dies, lambda servers: self.nginx(servers, buffering=buffering))
+            self.assertEqual(nginx.metric("weir_flights"), 0)
 
 
 if __name__ == "__main__":
