@@ -187,9 +187,11 @@ absl::Status Pool::Replace(std::span<const Endpoint> endpoints) {
     if (!NamespaceProblem(endpoint.namespace_name).empty()) continue;
     wanted.insert(FullName(endpoint.namespace_name, endpoint.name));
   }
-  for (uint32_t row = static_cast<uint32_t>(rows_.size()); row-- > 0;) {
-    if (!wanted.contains(rows_[row].full_name)) RemoveRowLocked(row);
+  std::vector<bool> is_gone(rows_.size());
+  for (size_t row = 0; row < rows_.size(); ++row) {
+    is_gone[row] = !wanted.contains(rows_[row].full_name);
   }
+  RemoveRowsLocked(is_gone);
   std::vector<std::string> problems;
   for (const Endpoint& endpoint : endpoints) {
     if (const auto id = UpsertLocked(endpoint, now_ns); !id.ok()) {
@@ -238,24 +240,41 @@ std::shared_ptr<const Snapshot> Pool::Current() const {
 }
 
 void Pool::RemoveRowLocked(uint32_t row) {
-  const uint32_t slot = rows_[row].id.slot;
-  RemoveLabelKeysLocked(rows_[row].labels);
-  live_load_.Retire(slot);
-  draining_slots_.push_back(slot);
-  row_of_slot_[slot] = kNoRow;
-  slot_of_name_.erase(rows_[row].full_name);
-  rows_.erase(rows_.begin() + row);
-  const auto erase = [row](auto& column) { column.erase(column.begin() + row); };
-  erase(next_.waiting);
-  erase(next_.running);
-  erase(next_.kv_used);
-  erase(next_.block_tokens);
-  erase(next_.block_count);
-  erase(next_.kv_ratio_per_token);
-  erase(next_.sample_time);
-  erase(adapters_);
-  for (auto& column : next_.attributes) erase(column);
-  for (uint32_t i = row; i < rows_.size(); ++i) row_of_slot_[rows_[i].id.slot] = i;
+  std::vector<bool> is_gone(rows_.size());
+  is_gone[row] = true;
+  RemoveRowsLocked(is_gone);
+}
+
+void Pool::RemoveRowsLocked(const std::vector<bool>& is_gone) {
+  for (size_t row = 0; row < rows_.size(); ++row) {
+    if (!is_gone[row]) continue;
+    const uint32_t slot = rows_[row].id.slot;
+    RemoveLabelKeysLocked(rows_[row].labels);
+    live_load_.Retire(slot);
+    draining_slots_.push_back(slot);
+    row_of_slot_[slot] = kNoRow;
+    slot_of_name_.erase(rows_[row].full_name);
+  }
+  const auto compact = [&](auto& column) {
+    size_t kept = 0;
+    for (size_t row = 0; row < is_gone.size(); ++row) {
+      if (is_gone[row]) continue;
+      if (kept != row) column[kept] = std::move(column[row]);
+      ++kept;
+    }
+    column.resize(kept);
+  };
+  compact(rows_);
+  compact(next_.waiting);
+  compact(next_.running);
+  compact(next_.kv_used);
+  compact(next_.block_tokens);
+  compact(next_.block_count);
+  compact(next_.kv_ratio_per_token);
+  compact(next_.sample_time);
+  compact(adapters_);
+  for (auto& column : next_.attributes) compact(column);
+  for (uint32_t row = 0; row < rows_.size(); ++row) row_of_slot_[rows_[row].id.slot] = row;
   SweepDrainingLocked();
 }
 

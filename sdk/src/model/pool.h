@@ -48,6 +48,8 @@ class Pool final : public EndpointPool {
   absl::StatusOr<EndpointId> UpsertLocked(const Endpoint& endpoint, int64_t now_ns)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveRowLocked(uint32_t row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // REQUIRES: one element per row
+  void RemoveRowsLocked(const std::vector<bool>& is_gone) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MergeMetricsLocked(uint32_t row, const EndpointMetrics& metrics, int64_t now_ns)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t FindRowLocked(std::string_view name, std::string_view namespace_name) const

@@ -154,6 +154,18 @@ TEST_F(PoolTest, FindsEachOfManyWhileTheyComeAndGo) {
     ASSERT_TRUE(pool_.Remove(std::to_string(i), "default").ok()) << i;
     EXPECT_EQ(pool_.Remove(std::to_string(i), "default").code(), absl::StatusCode::kNotFound) << i;
   }
+  // What goes leaves the others' columns where they belong.
+  std::vector<Endpoint> odd;
+  for (uint32_t i = 1; i < 1000; i += 2) {
+    endpoints[i].metrics.waiting_requests = i;
+    odd.push_back(endpoints[i]);
+  }
+  ASSERT_TRUE(pool_.Replace(odd).ok());
+  const auto fewer = pool_.snapshot();
+  ASSERT_EQ(fewer->count(), 500u);
+  for (uint32_t i = 0; i < 500; ++i) {
+    EXPECT_EQ(std::to_string(fewer->waiting_requests()[i]), fewer->name(i).substr(8));
+  }
   for (Endpoint& endpoint : endpoints)
     endpoint.address = "h:" + std::to_string(1 + endpoint.name[0]);
   ASSERT_TRUE(pool_.Replace(endpoints).ok());
