@@ -5,6 +5,7 @@ import contextlib
 import json
 import pathlib
 
+import anyio
 import fastapi
 import httpx
 import uvicorn
@@ -19,8 +20,9 @@ STATUS = {weir.InvalidArgumentError: 400, weir.OutOfRangeError: 413,
           weir.FailedPreconditionError: 412, weir.ExhaustedError: 429, weir.UnavailableError: 503}
 
 
-def make_app(servers, pipeline=HERE / "pipeline.yaml"):
-    """An application that spreads /v1/... over servers ("host:port")."""
+def make_app(servers, pipeline=HERE / "pipeline.yaml", silence_s=600):
+    """An application that spreads /v1/... over servers ("host:port"). One that sends nothing for
+    silence_s is given up."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
@@ -28,7 +30,7 @@ def make_app(servers, pipeline=HERE / "pipeline.yaml"):
         with weir.Router.from_file(pipeline) as app.state.router:
             for server in servers:
                 app.state.router.pool.upsert(server, address=server)
-            timeout = httpx.Timeout(None, connect=5)
+            timeout = httpx.Timeout(silence_s, connect=5, pool=None)
             async with httpx.AsyncClient(timeout=timeout) as app.state.client:
                 yield
 
@@ -43,14 +45,32 @@ async def metrics(request: fastapi.Request):
 
 
 async def serve(request: fastapi.Request):
-    router, client = request.app.state.router, request.app.state.client
     body = await request.body()
     headers = {name: value for name, value in request.headers.items() if name not in HOP_HEADERS}
     try:
-        decision = await router.admit(body=body, path=request.url.path, headers=headers)
+        decision = await request.app.state.router.admit(body=body, path=request.url.path,
+                                                        headers=headers)
     except weir.Error as error:
         return refusal(STATUS.get(type(error), 500), error.code, str(error))
     headers.update(decision.headers)
+    response = fastapi.Response(status_code=499)  # for a client that left; nobody reads it
+    async with anyio.create_task_group() as group:
+        group.start_soon(cancel_when_gone, request, group.cancel_scope)
+        response = await forward(request, decision, decision.body or body, headers)
+        group.cancel_scope.cancel()
+    return response
+
+
+async def cancel_when_gone(request, scope):
+    """Until a response begins, nobody else notices that the client leaves."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def forward(request, decision, body, headers):
+    """The response of the first server that can be reached, as soon as it begins."""
+    router, client = request.app.state.router, request.app.state.client
     for number, target in enumerate(decision.targets):
         async with contextlib.AsyncExitStack() as stack:
             flight = await stack.enter_async_context(router.begin(decision, number))
@@ -62,23 +82,34 @@ async def serve(request: fastapi.Request):
                 continue  # the next choice; this flight ends as failed
             except httpx.HTTPError as error:
                 return refusal(502, "bad_gateway", f"{target.name}: {error!r}")
-            headers = {name: value for name, value in answer.headers.items()
-                       if name not in HOP_HEADERS} | {"x-weir-endpoint": target.name}
-            return StreamingResponse(relay(flight, answer, stack.pop_all()),
-                                     status_code=answer.status_code, headers=headers)
+            return Relay(target, flight, answer, stack.pop_all())
     return refusal(503, "unavailable", "no server can be reached")
 
 
-async def relay(flight, answer, stack):
+class Relay(StreamingResponse):
     """Pieces of the answer as they come. A client that leaves ends flight and answer, too."""
-    tail = b""
-    async with stack:
-        async for piece in answer.aiter_raw():
-            flight.first_token()
+
+    def __init__(self, target, flight, answer, stack):
+        headers = {name: value for name, value in answer.headers.items()
+                   if name not in HOP_HEADERS} | {"x-weir-endpoint": target.name}
+        super().__init__(self.pieces(), status_code=answer.status_code, headers=headers)
+        self.flight, self.answer, self.stack = flight, answer, stack
+
+    async def __call__(self, scope, receive, send):
+        async with self.stack:
+            await super().__call__(scope, receive, send)
+            self.flight.finish(end="client_gone")  # unless it has ended
+
+    async def pieces(self):
+        tail = b""
+        async for piece in self.answer.aiter_raw():
+            self.flight.first_token()
             tail = (tail + piece)[-TAIL_BYTES:]
             yield piece
-        if answer.is_success:
-            flight.finish(**usage_in(tail))
+        if self.answer.is_success:
+            self.flight.finish(**usage_in(tail))
+        else:
+            self.flight.finish(end="failed")
 
 
 def usage_in(tail):
@@ -105,8 +136,11 @@ def main():
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--server", action="append", default=[], help="host:port, once for each")
     flags.add_argument("--port", type=int, default=8080)
+    flags.add_argument("--pipeline", default=HERE / "pipeline.yaml", help="file")
+    flags.add_argument("--silence-s", type=float, default=600, help="how long a server may take "
+                       "to begin an answer, or to go on")
     given = flags.parse_args()
-    uvicorn.run(make_app(given.server), host="127.0.0.1", port=given.port, log_level="info",
+    uvicorn.run(make_app(given.server, given.pipeline, given.silence_s), host="127.0.0.1", port=given.port, log_level="info",
                 access_log=False)
 
 

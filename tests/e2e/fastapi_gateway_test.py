@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 
 import fleet
 
@@ -21,8 +22,8 @@ class FastApiGatewayTest(fleet.FleetTest):
         cls.url = cls.gateway_before(programs, cls.servers)
 
     @staticmethod
-    def gateway_before(programs, servers):
-        argv = [sys.executable, GATEWAY, "--port", 0]
+    def gateway_before(programs, servers, *flags):
+        argv = [sys.executable, GATEWAY, "--port", 0, *flags]
         for server in servers:
             argv += ["--server", f"127.0.0.1:{server.port}"]
         program = programs.start("gateway.py", argv)
@@ -74,6 +75,36 @@ class FastApiGatewayTest(fleet.FleetTest):
         until(lambda: in_flight() == 0, "the request of a client that left to end")
         until(lambda: sum(s.running_requests() for s in self.servers) == 0,
               "its server to stop")
+
+    def test_a_client_that_leaves_before_the_answer_begins(self):
+        with fleet.Fleet() as programs:
+            slow, = programs.sim(1, "--time-to-first-token", "60s")
+            url = self.gateway_before(programs, [slow])
+            for stream in (False, True):
+                with self.assertRaises(httpx.ReadTimeout):
+                    httpx.post(f"{url}/v1/completions", timeout=0.5, json={
+                        "model": MODEL, "prompt": LONG, "stream": stream})
+                until(lambda: self.metric("weir_flights", url) == 0,
+                      "the request of a client that left to end", 10)
+                until(lambda: slow.running_requests() == 0, "its server to stop", 10)
+
+    def test_a_server_that_says_nothing_is_given_up(self):
+        with fleet.Fleet() as programs:
+            slow, = programs.sim(1, "--time-to-first-token", "60s")
+            answer = self.chat("hi", self.gateway_before(programs, [slow], "--silence-s", 0.2))
+        self.assertEqual(answer.status_code, 502)
+        self.assertIn("ReadTimeout", answer.json()["error"]["message"])
+
+    def test_a_rewritten_body_is_what_is_sent(self):
+        rewrites = {"resources": {"modelRewrites": [{"name": "r", "rules": [
+            {"matches": [{"model": {"value": "alias"}}],
+             "targets": [{"modelRewrite": MODEL, "weight": 1}]}]}]}}
+        with fleet.Fleet() as programs, tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write((GATEWAY.parent / "pipeline.yaml").read_text() + json.dumps(rewrites)[1:-1])
+            file.flush()
+            url = self.gateway_before(programs, self.servers, "--pipeline", file.name)
+            answer = self.chat("hi", url, model="alias")
+        self.assertEqual((answer.status_code, answer.json()["model"]), (200, MODEL), answer.text)
 
     def test_what_weir_refuses(self):
         answer = httpx.post(f"{self.url}/v1/chat/completions", content=b"no JSON", timeout=60)
