@@ -8,6 +8,7 @@ Marked blocks:
   ```yaml pipeline default   and that is the gateway's own
   ```yaml refused            one that it refuses, with exactly the lines of the ```text errors that follows
   <!-- from: PATH -->        before a block: its lines stand in that file
+  <!-- python below is run by: PATH -->  the test that takes the Python blocks up to the next such line, by python_blocks()
   ```sh                      commands; each weir program has the flags that are used, each script exists
 """
 
@@ -188,6 +189,33 @@ def excerpts(root, _bin):
         yield "no excerpt found"
 
 
+RUN_BY = re.compile(r"^<!-- python below is run by: (\S+) -->$", re.M)
+
+
+def python_blocks(root, test):
+    """(page, body) of each Python block that a test runs, pages as they are named below the root."""
+    for page in pages(root):
+        text = read(page)
+        for match in BLOCK.finditer(text):
+            runners = RUN_BY.findall(text, 0, match.start())
+            if match.group(1) == "python" and runners[-1:] == [test]:
+                yield page.relative_to(root).as_posix(), match.group(2)
+
+
+def python(root, _bin):
+    """All Python blocks say which test runs them, and that test takes them."""
+    tests, count = set(), 0
+    for page in pages(root):
+        tests.update(RUN_BY.findall(read(page)))
+        count += sum(info[:1] == ["python"] for _, info, _ in blocks(page))
+    for test in sorted(tests):
+        if not (root / test).is_file() or "python_blocks(" not in read(root / test):
+            yield f"{test}: runs no Python blocks"
+        count -= len(list(python_blocks(root, test)))
+    if count != 0:
+        yield f"{count} Python blocks name no test that runs them"
+
+
 def pipelines(root, binaries):
     count = 0
     for page in pages(root):
@@ -326,8 +354,8 @@ def epp_metrics(root, _bin):
             yield f"tests/golden/metrics/requests.prom: {name} is written by no page"
 
 
-CHECKS = {check.__name__: check for check in (links, sources, excerpts, compatibility, configuration, pipelines, refusals, flags,
-                                              epp_flags, epp_metrics)}
+CHECKS = {check.__name__: check for check in (links, sources, excerpts, python, compatibility, configuration, pipelines, refusals,
+                                              flags, epp_flags, epp_metrics)}
 
 
 def main(arguments):

@@ -36,6 +36,17 @@ class DocsCheckTest(unittest.TestCase):
     def found(self, check):
         return "\n".join(docs_check.CHECKS[check](self.root, self.root / "bin"))
 
+    def test_python(self):
+        self.write("docs/a.md", "<!-- python below is run by: tests/a_test.py -->\n```python\na = 1\n```\n"
+                                "```sh\ntrue\n```\n```python\na\n```\n")
+        self.assertIn("tests/a_test.py: runs no", self.found("python"))
+        self.write("tests/a_test.py", "docs_check.python_blocks(ROOT, 'tests/a_test.py')")
+        self.assertEqual(self.found("python"), "")
+        self.assertEqual(list(docs_check.python_blocks(self.root, "tests/a_test.py")),
+                         [("docs/a.md", "a = 1\n"), ("docs/a.md", "a\n")])
+        self.write("docs/b.md", "```python\nb\n```\n")
+        self.assertIn("1 Python blocks name no test", self.found("python"))
+
     def test_excerpts(self):
         self.write("examples/a.c", "int a;\n  int b;\n  int c;\n}\n")
         self.write("docs/a.md", "<!-- from: examples/a.c -->\n```c\nint b;\nint c;\n```\n")

@@ -1,5 +1,7 @@
 """examples/fastapi_gateway before simulated servers."""
 
+import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -8,6 +10,9 @@ import fleet
 
 fleet.use_hosts()
 
+sys.path.insert(1, str(fleet.ROOT / "tests/docs"))
+
+import docs_check  # noqa: E402
 import httpx  # noqa: E402
 from fleet import MODEL, Metrics, until  # noqa: E402
 
@@ -45,6 +50,24 @@ class FastApiGatewayTest(fleet.FleetTest):
         usage = answers[-1].json()["usage"]
         self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"],
                            usage["prompt_tokens"] / 2)
+
+    def test_the_page(self):
+        (_, body), = docs_check.python_blocks(fleet.ROOT, "tests/e2e/fastapi_gateway_test.py")
+        names = {}
+        exec(body.replace("10.0.0.1:8000", f"127.0.0.1:{self.servers[0].port}"), names)
+        app = names["app"]
+
+        async def ask():
+            async with (app.router.lifespan_context(app),
+                        httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client):
+                answer = await client.post("http://page/v1/completions", json={
+                    "model": MODEL, "prompt": LONG, "max_tokens": 3})
+                return answer.json(), app.state.router.pool.rows(), app.state.router.stats()
+
+        with contextlib.chdir(GATEWAY.parent):
+            answer, rows, stats = asyncio.run(ask())
+        self.assertEqual(answer["usage"]["completion_tokens"], 3)
+        self.assertEqual((rows[0]["in_flight"], stats["flights_ended"]), (0, 1))
 
     def test_conversations_spread(self):
         servers = {self.chat(f"{i} {LONG}").headers["x-weir-endpoint"] for i in range(40)}

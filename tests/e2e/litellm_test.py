@@ -1,6 +1,7 @@
 """weir.litellm: LiteLLM's router before simulated servers, with weir choosing."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -11,8 +12,10 @@ import fleet
 fleet.use_hosts()
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # not from the network
 sys.path.insert(1, str(fleet.ROOT / "examples/litellm"))
+sys.path.insert(1, str(fleet.ROOT / "tests/docs"))
 
 import demo  # noqa: E402
+import docs_check  # noqa: E402
 import litellm  # noqa: E402
 from fleet import MODEL, until  # noqa: E402
 
@@ -62,6 +65,17 @@ class LiteLlmTest(fleet.FleetTest):
             self.assertTrue(all(turn["cached_tokens"] > turn["prompt_tokens"] / 2
                                 for turn in turns[1:]), turns)
         self.assertEqual(len({turns[0]["server"] for turns in told["conversations"]}), 3)
+
+    def test_the_page(self):
+        (_, body), = docs_check.python_blocks(fleet.ROOT, "tests/e2e/litellm_test.py")
+        with contextlib.chdir(fleet.ROOT / "examples/litellm"):
+            names = {}
+            exec(body.replace("10.0.0.1:8000", f"127.0.0.1:{self.servers[0].port}")
+                 .replace("openai/m", f"openai/{MODEL}"), names)
+        self.addCleanup(litellm.logging_callback_manager._reset_all_callbacks)
+        names["host"].completion(model="m", messages=[{"role": "user", "content": "hi"}])
+        until(lambda: names["strategy"].router.stats()["flights_ended"] == 1, "the request to end")
+        self.assertEqual(list(names["strategy"].router.pool), ["a"])
 
     def test_a_stream_ends_with_its_last_piece(self):
         router, strategy = self.make()

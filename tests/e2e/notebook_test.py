@@ -1,5 +1,6 @@
 """The notebook of examples/notebook runs and says what is committed, and weir.plot draws what runs say."""
 
+import contextlib
 import sys
 import unittest
 
@@ -7,7 +8,9 @@ import fleet
 
 fleet.use_weir("venv_notebook", "requirements_notebook.txt")
 sys.path.insert(1, str(fleet.ROOT / "examples/notebook"))
+sys.path.insert(1, str(fleet.ROOT / "tests/docs"))
 
+import docs_check  # noqa: E402
 import execute  # noqa: E402
 import nbformat  # noqa: E402
 import numpy  # noqa: E402
@@ -41,6 +44,13 @@ class NotebookTest(unittest.TestCase):
                 self.assertNotEqual(output.get("name"), "stderr", output.get("text"))
             if "plot." in cell.source or "plt.subplots" in cell.source:
                 self.assertTrue(any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())))
+
+    def test_the_page_runs(self):
+        (_, body), = docs_check.python_blocks(fleet.ROOT, "tests/e2e/notebook_test.py")
+        names = {}
+        with contextlib.chdir(fleet.ROOT / "examples/litellm"):  # where a pipeline.yaml is
+            exec(body, names)
+        self.assertEqual(len(names["run"].to_pandas()), len(names["workload"]))
 
     def test_it_stays_small_and_its_picture_is_that_of_the_page(self):
         self.assertLess(execute.NOTEBOOK.stat().st_size, NOTEBOOK_BYTES_MAX)

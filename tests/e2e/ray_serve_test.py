@@ -9,10 +9,12 @@ import fleet
 
 fleet.use_hosts()
 sys.path.insert(1, str(fleet.ROOT / "examples/ray_serve"))
+sys.path.insert(1, str(fleet.ROOT / "tests/docs"))
 os.environ["PYTHONPATH"] += f":{fleet.ROOT / 'examples/ray_serve'}"
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
 
 import demo  # noqa: E402
+import docs_check  # noqa: E402
 import model  # noqa: E402
 import ray  # noqa: E402
 import weir.ray  # noqa: E402
@@ -90,6 +92,18 @@ class RayServeTest(unittest.TestCase):
     def pool(name):
         """Rows of the pool that this process's handles share."""
         return weir.ray.routers()[name, "Model"].pool.rows()
+
+    def test_the_pages(self):
+        for page, body in docs_check.python_blocks(fleet.ROOT, "tests/e2e/ray_serve_test.py"):
+            names = {"serve": serve, "weir": weir}
+            exec(body, names)
+            if "StatsMixin" in body:
+                replica = names["Model"]()
+                replica.step()
+                self.assertEqual(replica.record_routing_stats()["num_running_reqs"], 16)
+                continue
+            config = names["Model"]._deployment_config.request_router_config
+            self.assertEqual(config.request_router_class, "weir.ray.WeirRequestRouter", page)
 
     def test_a_prompt_goes_where_its_start_lies(self):
         given = demo.flags().parse_args(["--documents", "6", "--questions", "5", "--replicas", "3",

@@ -1,4 +1,4 @@
-"""docs/python.md runs as it stands, and so do the examples in docstrings."""
+"""Pages that need nothing but weir run as they stand, and so do the examples in docstrings."""
 
 import contextlib
 import doctest
@@ -6,11 +6,17 @@ import importlib
 import io
 import pathlib
 import re
+import sys
+import tempfile
 import unittest
 
 import weir
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(1, str(ROOT / "tests/docs"))
+
+import docs_check  # noqa: E402
+
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.M | re.S)
 
 
@@ -37,6 +43,23 @@ class DocsTest(unittest.TestCase):
         for zone in "xyz":
             router.pool.upsert(zone, address="h:1", labels={"zone": zone})
         self.assertEqual(router.decide(headers={"X-Zone": "y"}).endpoint, "y")
+
+    def test_the_other_pages_run(self):
+        pages = {}
+        for page, body in docs_check.python_blocks(ROOT, "bindings/python/tests/docs_test.py"):
+            pages[page] = pages.get(page, "") + body
+        self.assertEqual(sorted(pages), ["README.md", "docs/python.md", "docs/python_hosts.md"])
+        ids, sent = [1, 2, 3] * 100, []
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            pathlib.Path("pipeline.yaml").write_text(
+                (ROOT / "examples/rl_rollout/pipeline.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+            names = {"ids": ids}
+            exec(compile(pages["README.md"], "README.md", "exec"), names)  # noqa: S102
+            self.assertEqual(names["decision"].address, "10.0.0.1:8000")
+            names |= {"send": lambda *what: sent.append(what), "prompts": [ids, [4] * 100]}
+            exec(compile(pages["docs/python_hosts.md"], "docs/python_hosts.md", "exec"), names)  # noqa: S102
+        self.assertEqual(sent, [("10.0.0.1:8000", ids)])
+        self.assertEqual((len(names["group"]), len(names["many"])), (8, 2))
 
     def test_docstrings(self):
         for name in ("weir", "weir.errors", "weir.plugins", "weir.router"):
