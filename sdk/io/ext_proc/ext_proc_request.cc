@@ -66,25 +66,19 @@ void WriteUuid(Random& random, char* out) {
 
 void ExtProcStream::Decide(bool headers_only) {
   request_step_ = Step::kDone;
-  const int64_t begin_ns = core_.clock.now_ns();
   if (const absl::Status status = ReadRequest(headers_only); !status.ok()) {
-    Refuse(status, headers_only);
-  } else {
-    const int64_t decide_ns = core_.clock.now_ns();
-    absl::StatusOr<Decision> decision = core_.router.Decide(core_.request);
-    const Target* target = decision.ok() ? &decision->primary() : nullptr;
-    core_.metrics.OnDecision(target != nullptr, core_.intake_result.target_model,
-                             target != nullptr ? target->name : std::string_view(),
-                             target != nullptr ? target->address : std::string_view(),
-                             core_.clock.now_ns() - decide_ns);
-    if (target == nullptr) {
-      Refuse(decision.status(), headers_only);
-    } else {
-      decision_ = *std::move(decision);
-      OnRouted();
-    }
+    return Refuse(status, headers_only);
   }
-  core_.metrics.OnRequestProcessed(core_.clock.now_ns() - begin_ns);
+  const int64_t decide_ns = core_.clock.now_ns();
+  absl::StatusOr<Decision> decision = core_.router.Decide(core_.request);
+  const Target* target = decision.ok() ? &decision->primary() : nullptr;
+  core_.metrics.OnDecision(target != nullptr, core_.intake_result.target_model,
+                           target != nullptr ? target->name : std::string_view(),
+                           target != nullptr ? target->address : std::string_view(),
+                           core_.clock.now_ns() - decide_ns);
+  if (target == nullptr) return Refuse(decision.status(), headers_only);
+  decision_ = *std::move(decision);
+  OnRouted();
 }
 
 absl::Status ExtProcStream::ReadRequest(bool headers_only) {

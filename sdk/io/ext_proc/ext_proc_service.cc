@@ -29,8 +29,8 @@ class ExtProcService::Slot final : public ExtProcOutput, public BytesOwner {
   void OnSendReady() {
     if (std::exchange(paused_, false)) call_->Resume();
   }
-  void OnEnd(bool client_gone) {
-    stream_.OnCancel(client_gone);
+  void OnEnd(GrpcEnd why) {
+    stream_.OnCancel(why == GrpcEnd::kReset || why == GrpcEnd::kConnectionLost, call_->end_code());
     call_ = nullptr;
   }
 
@@ -75,7 +75,7 @@ void ExtProcService::OnSendReady(GrpcCall& call) {
 void ExtProcService::OnEnd(GrpcCall& call, GrpcEnd why) {
   std::unique_ptr<Slot> slot(static_cast<Slot*>(call.context));
   call.context = nullptr;
-  slot->OnEnd(why == GrpcEnd::kReset || why == GrpcEnd::kConnectionLost);
+  slot->OnEnd(why);
   if (free_.size() < kFreeStreamsMax) free_.push_back(std::move(slot));
 }
 

@@ -19,6 +19,10 @@ constexpr size_t kSubsetBytesMax = 256u << 10;
 // What an idle stream keeps of each of its texts and lists.
 constexpr size_t kKeptTextBytesMax = 4096;
 
+// Errors as metrics name them.
+constexpr std::string_view kUnknown = "Unknown";
+constexpr std::string_view kResourceExhausted = "ResourceExhausted";
+
 constexpr std::string_view kSubsetNamespace = "envoy.lb.subset_hint";
 
 template <class Container>
@@ -95,14 +99,22 @@ void ExtProcStream::OnMessage(std::string_view message) {
 void ExtProcStream::OnRequestMessage(const ProcessingRequestView& view) {
   // The proxy answered in the server's place: nobody waits for a decision any more.
   if (closed_ && request_step_ != Step::kDone) return;
-  if (view.phase == ExtProcPhase::kRequestHeaders) return OnRequestHeaders(view);
-  if (request_step_ == Step::kNone) {
+  const bool was_decided = request_step_ == Step::kDone;
+  const int64_t begin_ns = core_.clock.now_ns();
+  if (view.phase == ExtProcPhase::kRequestHeaders) {
+    OnRequestHeaders(view);
+  } else if (request_step_ == Step::kNone) {
     return Fail(view.phase == ExtProcPhase::kRequestBody
                     ? "a request body came before the request's headers"
                     : "request trailers came before the request's headers");
+  } else if (view.phase == ExtProcPhase::kRequestBody) {
+    OnRequestBody(view);
+  } else {
+    OnRequestTrailers();
   }
-  if (view.phase == ExtProcPhase::kRequestBody) return OnRequestBody(view);
-  OnRequestTrailers();
+  if (!was_decided && (ended() || request_step_ == Step::kDone)) {
+    core_.metrics.OnRequestProcessed(core_.clock.now_ns() - begin_ns);
+  }
 }
 
 void ExtProcStream::OnResponseMessage(const ProcessingRequestView& view) {
@@ -235,7 +247,7 @@ void ExtProcStream::RefuseBody() {
 }
 
 void ExtProcStream::RefuseForMemory() {
-  RefuseWith(429, "ResourceExhausted", "too many requests are waiting", "rejected-saturated");
+  RefuseWith(429, kResourceExhausted, "too many requests are waiting", "rejected-saturated");
 }
 
 bool ExtProcStream::AppendBody(std::string_view bytes) {
@@ -312,8 +324,12 @@ void ExtProcStream::OnPeerDone() {
   if (!ended()) FinishWith(CauseOfEnd(Cause::kError), Code::kOk, {});
 }
 
-void ExtProcStream::OnCancel(bool client_gone) {
-  End(CauseOfEnd(client_gone ? Cause::kClientGone : Cause::kError), Code::kCancelled);
+void ExtProcStream::OnCancel(bool client_gone, Code code) {
+  const Cause cause = CauseOfEnd(client_gone ? Cause::kClientGone : Cause::kError);
+  if (cause == Cause::kError && error_code_.empty()) {
+    error_code_ = code == Code::kResourceExhausted ? kResourceExhausted : kUnknown;
+  }
+  End(cause, code);
 }
 
 ExtProcStream::Cause ExtProcStream::CauseOfEnd(Cause otherwise) const {
@@ -321,7 +337,7 @@ ExtProcStream::Cause ExtProcStream::CauseOfEnd(Cause otherwise) const {
 }
 
 void ExtProcStream::Fail(std::string_view text, Code code) {
-  if (error_code_.empty()) error_code_ = "Unknown";
+  if (error_code_.empty()) error_code_ = kUnknown;
   FinishWith(Cause::kError, code, text);
 }
 

@@ -56,8 +56,8 @@ class ExtProcStream {
   // The proxy closed its side: the stream ends with OK. [hot]
   void OnPeerDone();
   // The stream is gone without OnPeerDone(), nothing can be sent any more: `client_gone` if the
-  // proxy reset it or lost its connection, false if the transport ended it. [hot]
-  void OnCancel(bool client_gone);
+  // proxy reset it or lost its connection, false if the transport ended it, with `code`. [hot]
+  void OnCancel(bool client_gone, Code code = Code::kCancelled);
   // All that was sent so far is out of the stream's memory. [hot]
   void OnSent();
   // True before Begin() and after Finish() or OnCancel().

@@ -108,6 +108,11 @@ class GrpcCall {
   // Message bytes that wait for the client, framing included. [hot, serial]
   virtual uint64_t unsent_bytes() const noexcept = 0;
 
+  // The status that the call ended with, as the client was told it or would have been; kCancelled
+  // if nobody chose one: the client reset it, its connection is lost, draining took too long. Valid
+  // inside OnEnd. [hot, serial]
+  virtual Code end_code() const noexcept = 0;
+
   void* context = nullptr;  // the handler's; null at OnCall
 
  protected:

@@ -71,6 +71,7 @@ class ServerCall final : public GrpcCall, public ListNode {
   // True once: the trailers are to be submitted now.
   bool TakeTrailers() noexcept { return !std::exchange(trailers_sent_, true); }
   Code status() const noexcept { return status_; }
+  Code end_code() const noexcept override { return finishing_ ? status_ : Code::kCancelled; }
   std::string_view status_text() const noexcept { return status_text_; }
   void set_deferred() noexcept { deferred_ = true; }
   int32_t stream_id() const noexcept { return stream_id_; }

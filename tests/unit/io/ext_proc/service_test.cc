@@ -46,6 +46,7 @@ class FakeCall final : public GrpcCall {
   void SetHeldBytes(uint64_t) noexcept override {}
   void SetDeadline(int64_t) noexcept override {}
   uint64_t unsent_bytes() const noexcept override { return 0; }
+  Code end_code() const noexcept override { return code; }
 
   void ReleaseAll() {
     for (BytesOwner* owner : std::exchange(owners_, {})) owner->Release();
@@ -113,6 +114,33 @@ TEST_F(ExtProcServiceTest, PausesOnceWhileNobodyTakesAnswers) {
   call.ReleaseAll();
   service_.OnEnd(call, GrpcEnd::kTimeout);
   EXPECT_EQ(picker_.InFlight(), 0u);
+}
+
+TEST_F(ExtProcServiceTest, CountsTheStatusThatTheTransportSent) {
+  const struct {
+    GrpcEnd why;
+    Code code;
+    Json errors;
+  } kEnds[] = {{GrpcEnd::kReset, Code::kCancelled, {}},
+               {GrpcEnd::kConnectionLost, Code::kCancelled, {}},
+               {GrpcEnd::kDeadline, Code::kDeadlineExceeded, {"Unknown"}},
+               {GrpcEnd::kTimeout, Code::kDeadlineExceeded, {"Unknown"}},
+               {GrpcEnd::kRefusedMessage, Code::kResourceExhausted, {"ResourceExhausted"}},
+               {GrpcEnd::kOverLimit, Code::kResourceExhausted, {"ResourceExhausted"}},
+               {GrpcEnd::kDrained, Code::kCancelled, {"Unknown"}}};
+  for (const auto& end : kEnds) {
+    SCOPED_TRACE(GrpcEndName(end.why));
+    picker_.metrics.stream_codes.clear();
+    picker_.metrics.errors = Json::array();
+    FakeCall call;
+    service_.OnCall(call);
+    SendRequest(call);
+    call.ReleaseAll();
+    call.code = end.code;
+    service_.OnEnd(call, end.why);
+    EXPECT_EQ(picker_.metrics.stream_codes, std::vector{static_cast<uint32_t>(end.code)});
+    EXPECT_EQ(picker_.metrics.errors, end.errors.is_null() ? Json::array() : end.errors);
+  }
 }
 
 TEST_F(ExtProcServiceTest, FinishesWhenTheProxyDoes) {

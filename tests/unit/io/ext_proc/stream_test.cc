@@ -59,6 +59,44 @@ TEST(ExtProcStream, EndsAtEachMessageBoundary) {
   }
 }
 
+TEST(ExtProcStream, EachRequestIsProcessedOnceHoweverItEnds) {
+  Json hint = Json::parse(R"({"request_headers": {}})");
+  hint["metadata"]["envoy.lb.subset_hint"]["x-gateway-destination-endpoint-subset"] =
+      std::string((256u << 10) + 1, 'x');
+  Json large = Json::parse(R"({"request_headers": {"headers": [["k"]]}})");
+  large["request_headers"]["headers"][0].push_back(std::string(kHeaderBytesMax, 'x'));
+  const std::string headers = Message(R"({"request_headers": {}})");
+  const std::string body = Message(R"({"request_body": {"body": [20000, "x"]}})");
+  const struct {
+    const char* what;
+    std::vector<std::string> messages;
+    int64_t processed;
+  } kCases[] = {{"routed", WholeExchange(), 1},
+                {"a body that is promised too large",
+                 {Message(R"({"request_headers": {"headers": [["content-length", "99999999"]]}})")},
+                 1},
+                {"headers too large", {EncodeRequest(large)}, 1},
+                {"a hint too large", {EncodeRequest(hint)}, 1},
+                {"no memory", {headers, body}, 1},
+                {"no JSON",
+                 {headers, Message(R"({"request_body": {"body": "x", "end_of_stream": true}})")},
+                 1},
+                {"headers twice", {headers, headers}, 1},
+                {"not whole", {headers}, 0},
+                {"no request", {Message(R"({"response_headers": {}})")}, 0},
+                {"a body without headers", {body}, 0}};
+  for (const auto& one : kCases) {
+    SCOPED_TRACE(one.what);
+    Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint), {}, 20'000);
+    RecordingOutput output;
+    ExtProcStream stream(picker.core);
+    stream.Begin(output);
+    for (const std::string& message : one.messages) stream.OnMessage(message);
+    stream.OnCancel(true);
+    EXPECT_EQ(picker.metrics.processed, one.processed);
+  }
+}
+
 TEST(ExtProcStream, EndsWhenDestroyed) {
   Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint));
   RecordingOutput output;

@@ -28,6 +28,7 @@ class RecordingMetrics final : public ExtProcMetrics {
   void OnRequestRouted(Series series, uint64_t request_bytes) override;
   void OnRequestEnd(Series series, const ResponseRecord& record) override;
   void OnRequestError(Series series, std::string_view code) override;
+  void OnRequestProcessed(int64_t) override { ++processed; }
   void OnResponseGap(Series, int64_t) override { ++gaps; }
 
   Json labels = Json::array({Json::object()});
@@ -39,6 +40,7 @@ class RecordingMetrics final : public ExtProcMetrics {
   int64_t running = 0;
   int64_t decisions = 0;
   int64_t decisions_failed = 0;
+  int64_t processed = 0;
   int64_t gaps = 0;
 };
 

@@ -67,6 +67,7 @@ TEST_F(GrpcFlowTest, BorrowedBodiesAreReleasedWhenTheClientGoes) {
       c.transport.Notify(kReadable | kPeerClosed);
       EXPECT_EQ(handler_.ends.back(), GrpcEnd::kConnectionLost);
     }
+    EXPECT_EQ(handler_.end_codes.back(), Code::kCancelled);
     EXPECT_EQ(body.users(), 0u);
     EXPECT_EQ(body.unused, 1);
   }
@@ -282,6 +283,7 @@ TEST_F(GrpcFlowTest, ClientDeadline) {
   Exchange(c);
   EXPECT_EQ(c.client.reply(stream).status(), "4");
   EXPECT_EQ(handler_.ends, std::vector<GrpcEnd>{GrpcEnd::kDeadline});
+  EXPECT_EQ(handler_.end_codes, std::vector<Code>{Code::kDeadlineExceeded});
 }
 
 TEST_F(GrpcFlowTest, HandlerDeadlineOnlyBringsForward) {

@@ -81,6 +81,7 @@ TEST_F(GrpcRefusalTest, DefaultMessageLimitIsFourMebibytes) {
   c.client.SendRaw(stream, prefix);
   Exchange(c);
   EXPECT_EQ(c.client.reply(stream).status(), "8") << "refused by its announced size alone";
+  EXPECT_EQ(handler_.end_codes, std::vector<Code>{Code::kResourceExhausted});
 }
 
 TEST_F(GrpcRefusalTest, BadFraming) {
@@ -99,6 +100,7 @@ TEST_F(GrpcRefusalTest, BadFraming) {
     EXPECT_TRUE(c.client.reply(stream).closed) << stream;
   }
   EXPECT_EQ(handler_.ends, std::vector<GrpcEnd>(4, GrpcEnd::kRefusedMessage));
+  EXPECT_EQ(handler_.end_codes, std::vector<Code>(4, Code::kInternal));
   EXPECT_TRUE(handler_.messages.empty());
   EXPECT_EQ(handler_.half_closes, 0u);
 }

@@ -222,6 +222,7 @@ class EchoHandler final : public GrpcHandler {
   GrpcCall* call = nullptr;  // the latest that has not ended
   std::vector<std::string> messages;
   std::vector<GrpcEnd> ends;
+  std::vector<Code> end_codes;
   uint32_t calls = 0;
   uint32_t half_closes = 0;
   uint32_t send_readies = 0;
@@ -252,6 +253,7 @@ class EchoHandler final : public GrpcHandler {
     EXPECT_EQ(c.context, this);
     if (call == &c) call = nullptr;
     ends.push_back(why);
+    end_codes.push_back(c.end_code());
     on_end(c);
   }
 };
