@@ -229,6 +229,22 @@ class LifeTest(unittest.TestCase):
                 router.done(moved, away)
                 self.assertEqual(loads(router)[away.replica_id.unique_id], 0)
 
+    def test_a_replica_that_refused_has_learned_nothing(self):
+        for completed_late in (False, True):
+            with self.subTest(completed_late=completed_late):
+                for seed in range(1, 9):
+                    refuses, takes = pool = replicas(2, max_ongoing_requests=1)
+                    router = make(*pool, seed=seed)
+                    lengths = router.replica_queue_len_cache.lengths
+                    refuses.ongoing, lengths[takes.replica_id] = 1, 1  # both are stale
+                    router.on_sleep = lambda: self.fail("one has room")
+                    pending = serve.request(PROMPT)
+                    self.assertIs(send(router, pending, completed_late), takes)
+                    router.done(pending, takes)
+                    lengths.update({replica.replica_id: 0 for replica in pool})
+                    again = choose(router, serve.request(PROMPT, request_id="again"))
+                    self.assertIs(again[0][0], takes)
+
     def test_a_refused_request_may_be_taken_by_the_same_replica(self):
         for completed_late in (False, True):
             with self.subTest(completed_late=completed_late):

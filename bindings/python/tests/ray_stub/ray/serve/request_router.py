@@ -156,11 +156,11 @@ class RequestRouter:
                 for one in ended:
                     self.completed(pending, one)
                 return replica
+            pending.reset_future()
             if completed_late:
                 ended.append(replica)
             else:
                 self.completed(pending, replica)
-            pending.reset_future()
 
     def completed(self, pending, replica):
         if hasattr(RequestRouter, "on_request_completed"):
