@@ -14,7 +14,8 @@ endforeach()
 # A set of its own for plugins, which need headers only and no package of a dependency.
 install(TARGETS weir_plugin_api EXPORT weirPluginTargets)
 install(EXPORT weirPluginTargets NAMESPACE weir:: DESTINATION "${weir_package_dir}")
-# Another for the C API, whose library holds its dependencies.
+# Another for the C API: who links its library builds without the packages of its dependencies. It
+# loads them when it runs; tests/abi/c_api_libraries.txt lists them.
 install(TARGETS weir_c EXPORT weirCTargets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(EXPORT weirCTargets NAMESPACE weir:: DESTINATION "${weir_package_dir}")
 install(TARGETS weir weir_io weir_sim EXPORT weirTargets
