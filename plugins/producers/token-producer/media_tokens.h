@@ -10,6 +10,8 @@ namespace weir_token_producer {
 
 // No media part counts for more, whatever its header or the request claims: a 67 megapixel image.
 inline constexpr uint64_t kMediaTokensMax = 1u << 16;
+// All media parts of a prompt together; what comes behind them counts for one token each.
+inline constexpr uint64_t kPromptMediaTokensMax = 1u << 18;
 
 // What request headers say about each video of the request; 0 where they say nothing.
 struct VideoHints {

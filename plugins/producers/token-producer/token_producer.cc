@@ -17,12 +17,15 @@ using weir::plugin::Output;
 using weir::plugin::Params;
 using weir::plugin::Request;
 using weir::plugin::View;
+using weir_token_producer::kPromptMediaTokensMax;
 using weir_token_producer::MediaTokens;
 using weir_token_producer::ReadVideoHints;
 using weir_token_producer::VideoHints;
 
 // Counter of prompts whose tokens did not fit the decision's memory; they stay without tokens.
 constexpr uint32_t kCounterPromptsTooLarge = 0;
+// Counter of prompts whose media count for less, because all together are worth too much.
+constexpr uint32_t kCounterMediaCapped = 1;
 
 // A token is four bytes of the prompt, so text in memory already is its tokens.
 static_assert(std::endian::native == std::endian::little);
@@ -67,13 +70,15 @@ class TokenProducer {
                        TokensOf(first.bytes.size));
       return;
     }
-    const uint64_t token_count = Write(prompt, hints, nullptr);
+    bool capped = false;
+    const uint64_t token_count = Write(prompt, hints, nullptr, &capped);
+    if (capped) batch.call().Count(kCounterMediaCapped);
     auto* tokens = batch.call().allocate<uint32_t>(token_count);
     if (tokens == nullptr) {
       batch.call().Count(kCounterPromptsTooLarge);
       return;
     }
-    Write(prompt, hints, tokens);
+    Write(prompt, hints, tokens, &capped);
     output.SetTokens(index, tokens, token_count);
   }
 
@@ -89,8 +94,9 @@ class TokenProducer {
   }
 
   // Returns the number of tokens of a prompt, and writes them unless `tokens` is null.
-  uint64_t Write(const weir_prompt& prompt, const VideoHints& hints, uint32_t* tokens) const {
-    uint64_t size_bytes = 0;
+  uint64_t Write(const weir_prompt& prompt, const VideoHints& hints, uint32_t* tokens,
+                 bool* capped) const {
+    uint64_t size_bytes = 0, media_left = kPromptMediaTokensMax;
     for (uint64_t i = 0; i < prompt.part_count; ++i) {
       const weir_part& part = prompt.parts[i];
       if (part.kind == WEIR_PART_TEXT) {
@@ -103,7 +109,13 @@ class TokenProducer {
       }
       if (part.bytes.size == 0) continue;
       size_bytes = Pad(tokens, size_bytes);
-      const uint64_t count = MediaCount(part, hints);
+      uint64_t count = MediaCount(part, hints);
+      if (count > media_left) {
+        count = 1;
+        *capped = true;
+      } else {
+        media_left -= count;
+      }
       if (tokens != nullptr) {
         const auto hash = static_cast<uint32_t>(XXH64(part.bytes.data, part.bytes.size, 0));
         std::fill_n(tokens + size_bytes / 4, count, hash);

@@ -106,6 +106,22 @@ TEST(TokenProducer, TakesTheDefaultForPicturesItCannotRead) {
   for (const char* url : urls) EXPECT_EQ(Tokens({{WEIR_PART_IMAGE, url}}).size(), 225u) << url;
 }
 
+TEST(TokenProducer, HostilePicturesAreWorthABoundedNumber) {
+  // PNGs of 2^20 x 2^20 pixels, it says: 65,536 tokens each.
+  const char* const url = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAQAAAAEAAACAIAAAA=";
+  const KitPool pool({{.name = "a"}});
+  for (const auto& [parts, tokens, capped] :
+       {std::tuple(4u, 4u << 16, 0u), std::tuple(5u, (4u << 16) + 1, 1u),
+        std::tuple(240u, (4u << 16) + 236, 1u)}) {
+    PluginHarness harness("token-producer");
+    KitRequestView request(
+        KitRequest{.prompts = {std::vector<KitPart>(parts, {WEIR_PART_IMAGE, url})}});
+    EXPECT_EQ(harness.Produce(pool, request, {nullptr}), WEIR_OK);
+    EXPECT_EQ(request.prompts()[0].token_count, tokens);
+    EXPECT_EQ(harness.host().counter(1), capped);
+  }
+}
+
 TEST(TokenProducer, GoesWithoutTokensAtTheMemoryLimit) {
   PluginHarness harness("token-producer");
   harness.host().SetArenaBytesMax(1000);
