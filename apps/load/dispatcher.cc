@@ -65,16 +65,20 @@ Step Dispatcher::Take(int64_t now_ns, int64_t due_ns, Launch* launch) {
   int64_t ready_ns = 0;
   switch (source_.Next(now_ns, &launch->item, &ready_ns)) {
     case Offer::kLater:
+      turn_ready_ns_ = ready_ns;
       return {Step::Kind::kWaitUntil, ready_ns};
     case Offer::kBlocked:
+      blocked_ = true;
       return {Step::Kind::kWaitForFinish};
     case Offer::kEnd:
       return {Step::Kind::kDone};
     case Offer::kItem:
       break;
   }
-  launch->due_ns = due_ns;
-  launch->measured = due_ns >= plan_.warmup_ns && launched_ >= plan_.warmup_requests;
+  // A request that finished meanwhile may have made another conversation ready before.
+  launch->due_ns = std::max(due_ns, std::min(turn_ready_ns_, now_ns));
+  waited_for_turn_ += launch->due_ns > due_ns ? 1 : 0;
+  launch->measured = launch->due_ns >= plan_.warmup_ns && launched_ >= plan_.warmup_requests;
   ++launched_;
   ++in_flight_;
   return {Step::Kind::kSend};
@@ -114,6 +118,7 @@ Step Dispatcher::Next(int64_t now_ns, Launch* launch) {
 
 void Dispatcher::Finish(const Launch& launch, std::string_view escaped_answer, int64_t now_ns) {
   --in_flight_;
+  if (std::exchange(blocked_, false)) turn_ready_ns_ = now_ns;
   source_.Finish(launch.item, escaped_answer, now_ns);
 }
 

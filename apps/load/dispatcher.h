@@ -45,7 +45,8 @@ inline constexpr int64_t kArrivalGraceNs = 1'000'000'000;
 struct Launch {
   Item item;
   // The time it should have been sent. Latencies count from here: a generator that cannot keep
-  // pace, or a server that blocks it, shows in the figures instead of hiding in them.
+  // pace, or a server that blocks it, shows in the figures instead of hiding in them. A turn is not
+  // due before the answer to the turn before it, and the user's time to think, are over.
   int64_t due_ns = 0;
   bool measured = true;
 };
@@ -72,6 +73,8 @@ class Dispatcher {
   uint32_t in_flight() const noexcept { return in_flight_; }
   // Arrivals of an open loop that were due and never sent; final after kDone.
   uint64_t unsent() const noexcept { return unsent_; }
+  // Arrivals of an open loop that found no conversation ready for its next turn.
+  uint64_t waited_for_turn() const noexcept { return waited_for_turn_; }
 
  private:
   Step NextClosed(int64_t now_ns, Launch* launch);
@@ -88,6 +91,9 @@ class Dispatcher {
   double due_exact_ns_ = 0;
   uint64_t arrivals_ = 0;
   uint64_t unsent_ = 0;
+  uint64_t waited_for_turn_ = 0;
+  int64_t turn_ready_ns_ = 0;  // the source had nothing to offer before
+  bool blocked_ = false;       // nor has it until a request finishes
   bool arrivals_over_ = false;
 };
 

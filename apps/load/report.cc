@@ -81,6 +81,9 @@ std::string RenderRun(const Summary& s) {
                   FormatCount(static_cast<double>(s.errors)), " errors");
   if (s.warmup_requests > 0) absl::StrAppend(&out, ", ", s.warmup_requests, " before as warm-up");
   if (s.unsent > 0) absl::StrAppend(&out, ", ", s.unsent, " due but never sent");
+  if (s.waited_for_turn > 0) {
+    absl::StrAppend(&out, ", ", s.waited_for_turn, " waited for a turn to be ready");
+  }
   if (s.unfinished > 0) absl::StrAppend(&out, ", ", s.unfinished, " cut off by the end");
   absl::StrAppend(&out, "\n  throughput            ", FormatCount(s.requests_per_s),
                   " requests/s of ", FormatCount(s.offered_requests_per_s), " offered, ",

@@ -245,10 +245,11 @@ absl::StatusOr<Summary> Run(const RunPlan& plan) {
   conductor.Finish();
 
   Recorder all(plan.slo);
-  uint64_t unsent = 0;
+  uint64_t unsent = 0, waited_for_turn = 0;
   for (const auto& worker : workers) {
     all.Merge(worker->recorder());
     unsent += worker->unsent();
+    waited_for_turn += worker->waited_for_turn();
   }
   Summary summary = Summarize(all.figures(), plan.slo);
   summary.name = plan.name;
@@ -256,6 +257,7 @@ absl::StatusOr<Summary> Run(const RunPlan& plan) {
   summary.started_at = started_at;
   summary.seed = plan.dispatch.seed;
   summary.unsent = unsent;
+  summary.waited_for_turn = waited_for_turn;
   for (const Target& target : plan.targets) {
     summary.targets.push_back(
         absl::StrCat(target.tls ? "https://" : "http://", target.authority, target.path));

@@ -120,6 +120,7 @@ void ReadCdf(Reader& reader, Summary* summary) {
 void ReadRates(Reader& reader, Summary* s) {
   reader.Number("seed", &s->seed).Number("requests", &s->requests).Number("errors", &s->errors);
   reader.Number("warmup_requests", &s->warmup_requests).Number("unsent", &s->unsent);
+  reader.Number("waited_for_turn", &s->waited_for_turn);
   reader.Number("unfinished", &s->unfinished).Number("token_events", &s->token_events);
   reader.Number("token_events_per_s", &s->token_events_per_s);
   reader.Number("duration_s", &s->duration_s);
@@ -207,6 +208,7 @@ nlohmann::json ToJson(const Summary& s) {
                          {"errors", s.errors},
                          {"warmup_requests", s.warmup_requests},
                          {"unsent", s.unsent},
+                         {"waited_for_turn", s.waited_for_turn},
                          {"unfinished", s.unfinished},
                          {"token_events", s.token_events},
                          {"token_events_per_s", s.token_events_per_s},

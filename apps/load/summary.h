@@ -45,7 +45,8 @@ struct Summary {
   std::vector<std::string> targets;
   uint64_t seed = 0;
   uint64_t requests = 0, errors = 0, warmup_requests = 0, unsent = 0, unfinished = 0;
-  uint64_t token_events = 0;  // events with text while measuring, of unfinished requests too
+  uint64_t waited_for_turn = 0;  // arrivals that found no conversation ready, warm-up included
+  uint64_t token_events = 0;     // events with text while measuring, of unfinished requests too
   double token_events_per_s = 0;
   double duration_s = 0;
   double offered_requests_per_s = 0, requests_per_s = 0;

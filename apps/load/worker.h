@@ -48,6 +48,7 @@ class Worker final : private weir::io::EventHandler {
   // After Run().
   const Recorder& recorder() const noexcept { return recorder_; }
   uint64_t unsent() const noexcept { return dispatcher_.unsent(); }
+  uint64_t waited_for_turn() const noexcept { return dispatcher_.waited_for_turn(); }
 
  private:
   friend class Exchange;

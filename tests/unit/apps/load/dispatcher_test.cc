@@ -105,6 +105,35 @@ TEST(Dispatcher, ABlockedOpenLoopKeepsTheTimesThatWereDue) {
   EXPECT_EQ(played.sent_ns[10], 500 * kMs);
 }
 
+// Two conversations of two turns. The user thinks for a second before the second turn, the answer
+// takes 100 ms, and ten requests a second arrive.
+TEST(Dispatcher, ATurnIsNotDueBeforeItsUserAsks) {
+  ConversationPlan conversations;
+  conversations.conversations = 2;
+  conversations.turns = Distribution::Fixed(2);
+  conversations.think_ms = Distribution::Fixed(1000);
+  const auto source = CreateConversationSource(conversations, {});
+  Dispatcher dispatcher({.arrival = Arrival::kFixed, .rate_per_s = 10, .requests_max = 4}, *source);
+  std::vector<Launch> launches;
+  std::deque<std::pair<int64_t, Launch>> flying;
+  for (int64_t now_ns = 0; now_ns < 3 * kS; now_ns += kMs) {
+    for (; !flying.empty() && flying.front().first <= now_ns; flying.pop_front()) {
+      dispatcher.Finish(flying.front().second, "a", now_ns);
+    }
+    Launch launch;
+    while (dispatcher.Next(now_ns, &launch).kind == Step::Kind::kSend) {
+      launches.push_back(launch);
+      flying.emplace_back(now_ns + 100 * kMs, launch);
+    }
+  }
+  ASSERT_EQ(launches.size(), 4u);
+  EXPECT_EQ(launches[0].due_ns, 0);
+  EXPECT_EQ(launches[1].due_ns, 100 * kMs);
+  EXPECT_EQ(launches[2].due_ns, 1100 * kMs) << "not 200 ms, when it arrived";
+  EXPECT_EQ(launches[3].due_ns, 1200 * kMs);
+  EXPECT_EQ(dispatcher.waited_for_turn(), 2u);
+}
+
 TEST(Dispatcher, CountsArrivalsThatWereNeverSent) {
   const Played played =
       Play({.arrival = Arrival::kFixed, .rate_per_s = 100, .in_flight_max = 1, .duration_ns = kS},
