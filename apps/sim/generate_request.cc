@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "json_text.h"
 #include "weir/sim/engine.h"
 #include "weir/sim/tokens.h"
 
@@ -308,6 +309,7 @@ absl::Status ReadPromptOf(const Json& body, GenerateRequest& request) {
 }
 
 absl::StatusOr<Json> ParseObject(std::string_view body) {
+  if (JsonIsTooDeep(body)) return absl::InvalidArgumentError("the body is nested too deeply");
   Json json = Json::parse(body, nullptr, false);
   if (json.is_discarded()) return absl::InvalidArgumentError("the body is not valid JSON");
   if (!json.is_object()) return absl::InvalidArgumentError("the body is not a JSON object");

@@ -32,6 +32,7 @@ void AnswerEmpty(WebCall& call, int status = 200) { call.Answer(status, kText, "
 
 // The body as an object; a discarded value if it is none.
 Json BodyOf(const WebCall& call) {
+  if (JsonIsTooDeep(call.body())) return Json(Json::value_t::discarded);
   Json json = Json::parse(call.body(), nullptr, false);
   return json.is_object() ? json : Json(Json::value_t::discarded);
 }

@@ -93,11 +93,19 @@ TEST(GenerateRequest, RefusesWhatItCannotRead) {
   EXPECT_EQ(completion(R"("n":1024)"), "");
 }
 
-TEST(GenerateRequest, DeepNestingIsNoProblem) {
-  const std::string deep(100'000, '[');
-  EXPECT_EQ(ErrorOf(Api::kChat, deep), "the body is not valid JSON");
-  EXPECT_NE(
-      ErrorOf(Api::kCompletions, R"({"prompt":)" + deep + std::string(deep.size(), ']') + "}"), "");
+TEST(GenerateRequest, DeepNestingIsRefused) {
+  const std::string deep(1'500'000, '['), end(deep.size(), ']');
+  EXPECT_EQ(ErrorOf(Api::kChat, deep), "the body is nested too deeply");
+  EXPECT_EQ(ErrorOf(Api::kCompletions, R"({"prompt":)" + deep + end + "}"),
+            "the body is nested too deeply");
+  for (const char* front :
+       {R"({"messages":[{"role":"user","content":[{"x":)",
+        R"({"messages":[{"role":"user","tool_calls":[{"x":)", R"({"tools":[{"messages":[{"x":)"}) {
+    EXPECT_EQ(ErrorOf(Api::kChat, front + deep + end + "}]}]}"), "the body is nested too deeply");
+  }
+  EXPECT_EQ(ErrorOf(Api::kChat, R"({"messages":[{"role":"user","content":[{"x":)" +
+                                    std::string(500, '[') + std::string(500, ']') + "}]}]}"),
+            "");
 }
 
 }  // namespace
