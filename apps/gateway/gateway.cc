@@ -10,6 +10,8 @@ namespace weir::gateway {
 namespace {
 
 constexpr uint32_t kThreadsMax = 64;
+// Of /debug/decisions where any client may ask for it, on a thread that serves requests.
+constexpr size_t kPublicDecisionsBytesMax = 1 << 20;
 
 constexpr std::string_view kDefaultPipeline = R"(apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
@@ -89,9 +91,10 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
 
   const auto is_ready = [this] { return fleet_->has_endpoints() && !draining_.load(); };
   health_pages_ = std::make_unique<io::HealthPages>(is_ready);
-  admin_pages_ = std::make_unique<io::AdminPages>(router_, is_ready, [this] {
-    return WriteMetrics(workers_, router_, *fleet_, recorder_.get());
-  });
+  admin_pages_ = std::make_unique<io::AdminPages>(
+      router_, is_ready,
+      [this] { return WriteMetrics(workers_, router_, *fleet_, recorder_.get()); },
+      options_.admin_listen.empty() ? kPublicDecisionsBytesMax : io::kDecisionsPageBytesMax);
   if (absl::Status status = OpenWorkers(); !status.ok()) return status;
   if (!options_.admin_listen.empty()) {
     auto address = ParseListen("--admin-listen", options_.admin_listen);

@@ -5,19 +5,16 @@
 namespace weir::io {
 namespace {
 
-// A thousand decisions among thousands of endpoints are no page for anybody; the newest come first.
-constexpr size_t kDecisionsPageBytesMax = 8 << 20;
-
 constexpr std::string_view kHealthPath = "/healthz";
 constexpr std::string_view kReadyPath = "/readyz";
 constexpr std::string_view kMetricsPath = "/metrics";
 constexpr std::string_view kDecisionsPath = "/debug/decisions";
 constexpr std::string_view kPluginStatePath = "/debug/plugins/state";
 
-std::string DecisionsJson(const Router& router) {
+std::string DecisionsJson(const Router& router, size_t bytes_max) {
   std::string json = "[";
   for (const Explanation& decision : router.RecentDecisions()) {
-    if (json.size() >= kDecisionsPageBytesMax) break;
+    if (json.size() >= bytes_max) break;
     if (json.size() > 1) json += ",\n";
     json += decision.ToJson();
   }
@@ -65,7 +62,7 @@ Page AdminPages::Make(std::string_view path, std::string_view query, bool html) 
     return {.content_type = "application/json", .body = PluginStatePage(router_, UnixNow())};
   }
   if (path != kDecisionsPath) return HealthPages::Make(path, query, html);
-  std::string json = DecisionsJson(router_);
+  std::string json = DecisionsJson(router_, decisions_bytes_max_);
   if (query == "format=html" || (html && query != "format=json")) {
     return {.content_type = "text/html; charset=utf-8", .body = DecisionsPage(json)};
   }

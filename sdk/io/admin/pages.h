@@ -12,6 +12,9 @@
 
 namespace weir::io {
 
+// A thousand decisions among thousands of endpoints are no page for anybody; the newest come first.
+inline constexpr size_t kDecisionsPageBytesMax = 8 << 20;
+
 struct Page {
   uint16_t status = 200;
   std::string_view content_type = "text/plain; charset=utf-8";
@@ -48,17 +51,21 @@ class HealthPages : public LocalPages {
 // with ?format=html or from a browser; /debug/plugins/state: what the plugins say of themselves.
 class AdminPages final : public HealthPages {
  public:
+  // /debug/decisions ends with the decision that reaches decisions_bytes_max.
   AdminPages(Router router, std::function<bool()> is_ready,
-             std::function<std::string()> write_metrics)
+             std::function<std::string()> write_metrics,
+             size_t decisions_bytes_max = kDecisionsPageBytesMax)
       : HealthPages(std::move(is_ready)),
         router_(std::move(router)),
-        write_metrics_(std::move(write_metrics)) {}
+        write_metrics_(std::move(write_metrics)),
+        decisions_bytes_max_(decisions_bytes_max) {}
   bool Has(std::string_view path) const override;
   Page Make(std::string_view path, std::string_view query, bool html) const override;
 
  private:
   const Router router_;
   const std::function<std::string()> write_metrics_;
+  const size_t decisions_bytes_max_;
 };
 
 // A self-contained page that shows a JSON array of explanations as tables with score bars.

@@ -14,8 +14,12 @@ uint32_t ClassOf(size_t capacity_bytes) noexcept {
 
 }  // namespace
 
+size_t BufferPool::CapacityFor(size_t bytes) noexcept {
+  return std::bit_ceil(std::max(bytes, kPooledBufferBytesMin));
+}
+
 Buffer BufferPool::Acquire(size_t bytes) {
-  const size_t capacity_bytes = std::bit_ceil(std::max(bytes, kPooledBufferBytesMin));
+  const size_t capacity_bytes = CapacityFor(bytes);
   char* data = nullptr;
   if (capacity_bytes <= kPooledBufferBytesMax) {
     FreeBlock*& top = free_[ClassOf(capacity_bytes)];

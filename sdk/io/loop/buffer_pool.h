@@ -67,6 +67,9 @@ class BufferPool {
   // callback, release it at the end, and keep small rests in small ones. [hot, serial]
   [[nodiscard]] Buffer Acquire(size_t bytes);
 
+  // What a buffer for `bytes` bytes takes. [hot, concurrent]
+  static size_t CapacityFor(size_t bytes) noexcept;
+
   // Frees all retained memory. [control]
   void Trim() noexcept;
 

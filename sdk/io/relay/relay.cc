@@ -23,7 +23,8 @@ std::string_view RelayOutcomeName(RelayOutcome outcome) noexcept {
       "upstream_truncated",
       "total_timeout",
       "drained",
-      "internal"};
+      "internal",
+      "buffers_full"};
   const auto index = static_cast<size_t>(outcome);
   return index < kNames.size() ? kNames[index] : "unknown";
 }

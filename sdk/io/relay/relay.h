@@ -33,9 +33,11 @@ struct RelayOptions {
   uint32_t response_head_bytes_max = kHeadBytesMax;  // at most kHeadBytesMax; else 502
   uint64_t body_bytes_max = 16ull << 20;             // request body, below 1 GiB; else 413
   uint32_t connections_max = 20000;                  // of clients; else 503
-  uint64_t buffered_bytes_max = 512ull << 20;        // of the loop's buffers; else 503
-  uint32_t attempts_max = 4;                         // connections tried for one request
-  uint32_t idle_upstreams_max = 1024;                // pooled connections
+  // Of the loop's buffers: requests, and what clients and upstreams did not take yet. Else 503, or
+  // an answer is cut. Answers of the handler may use the first half of it.
+  uint64_t buffered_bytes_max = 512ull << 20;
+  uint32_t attempts_max = 4;           // connections tried for one request
+  uint32_t idle_upstreams_max = 1024;  // pooled connections
   uint32_t idle_upstreams_per_target_max = 64;
   // Times in nanoseconds; 0 means without limit.
   int64_t client_head_ns = 10'000'000'000;     // first byte of a head to its last

@@ -10,8 +10,6 @@
 namespace weir::io {
 namespace {
 
-// A sized body up to this is given its memory at once; a larger one has to arrive to get more.
-constexpr size_t kTrustedBodyBytes = 1u << 20;
 constexpr size_t kBufferedBodyBytesMax = 1u << 30;
 constexpr size_t kLocalHeadBytesMax = 4096;  // of an answer by the handler
 
@@ -140,14 +138,8 @@ bool RelayClient::ReadHead() {
     size_t bytes = 0;
     const size_t room = std::min<size_t>(kRelayReadBytesMax, core_->scratch.size());
     if (!ReadFromClient(std::span(core_->scratch).first(room), bytes)) return false;
-    if (!in_) {
-      begin_ = received_ = 0;
-      in_ = core_->loop->buffers().Acquire(bytes);
-    } else {
-      in_.Grow(received_ + bytes, received_);
-    }
-    std::memcpy(in_.data() + received_, core_->scratch.data(), bytes);
-    received_ += bytes;
+    if (!in_) begin_ = received_ = 0;
+    if (!Keep(bytes)) return true;
     next_ = received_;
   }
   if (state_ == State::kIdle) {
@@ -211,15 +203,29 @@ bool RelayClient::BeginBody() {
   return framing_ == BodyFraming::kChunked && received_ > body_begin_ ? Dechunk() : true;
 }
 
-// Makes `in_` hold at least `bytes`; refuses the request when the loop's buffers are used up.
-bool RelayClient::MakeRoom(size_t bytes) {
-  if (bytes <= in_.capacity_bytes()) return true;
-  if (core_->loop->buffers().in_use_bytes() + bytes > core_->options.buffered_bytes_max) {
-    RefuseFor(RelayReject::kBuffersFull, 503, "the gateway's request buffers are full");
+// Whether `buffer` may hold `bytes` and all buffers of the loop leave that much of their limit.
+bool RelayClient::HasRoom(const Buffer& buffer, size_t bytes,
+                          uint64_t leaving_bytes) const noexcept {
+  if (bytes <= buffer.capacity_bytes()) return true;
+  const uint64_t others = core_->loop->buffers().in_use_bytes() - buffer.capacity_bytes();
+  return others + BufferPool::CapacityFor(bytes) + leaving_bytes <=
+         core_->options.buffered_bytes_max;
+}
+
+// Appends the first `bytes` of scratch memory to `in_`; refuses the request when the loop's buffers
+// are used up.
+bool RelayClient::Keep(size_t bytes) {
+  if (!HasRoom(in_, received_ + bytes)) {
+    RefuseFor(RelayReject::kBuffersFull, 503, kBuffersFullText);
     return false;
   }
-  in_.Grow(bytes, received_);
-  if (core_->request_head_owner == this) core_->request_head_owner = nullptr;
+  if (!in_) in_ = core_->loop->buffers().Acquire(bytes);
+  if (received_ + bytes > in_.capacity_bytes()) {
+    in_.Grow(received_ + bytes, received_);
+    if (core_->request_head_owner == this) core_->request_head_owner = nullptr;
+  }
+  std::memcpy(in_.data() + received_, core_->scratch.data(), bytes);
+  received_ += bytes;
   return true;
 }
 
@@ -227,24 +233,25 @@ bool RelayClient::ReadBody() {
   return framing_ == BodyFraming::kLength ? ReadSizedBody() : ReadChunkedBody();
 }
 
+// Memory is given to what has arrived, never to what is announced.
 bool RelayClient::ReadSizedBody() {
-  if (!client_readable_) return false;
-  const size_t trusted = std::max(body_begin_ + kTrustedBodyBytes, 2 * received_);
-  if (!MakeRoom(std::min(body_end_, trusted))) return true;
+  const size_t wanted = std::min<size_t>(body_end_ - received_, kRelayReadBytesMax);
   const size_t room = std::min(in_.capacity_bytes(), body_end_) - received_;
   size_t bytes = 0;
-  if (!ReadFromClient({in_.data() + received_, room}, bytes)) return false;
-  received_ += bytes;
+  if (room >= wanted) {
+    if (!ReadFromClient({in_.data() + received_, room}, bytes)) return false;
+    received_ += bytes;
+  } else {
+    if (!ReadFromClient(std::span(core_->scratch).first(wanted), bytes)) return false;
+    if (!Keep(bytes)) return true;
+  }
   return received_ == body_end_ ? Dispatch() : true;
 }
 
 bool RelayClient::ReadChunkedBody() {
   size_t bytes = 0;
   if (!ReadFromClient(std::span(core_->scratch).first(kRelayReadBytesMax), bytes)) return false;
-  if (!MakeRoom(received_ + bytes)) return true;
-  std::memcpy(in_.data() + received_, core_->scratch.data(), bytes);
-  received_ += bytes;
-  return Dechunk();
+  return Keep(bytes) ? Dechunk() : true;
 }
 
 // Moves the data of newly received chunks together at body_end_.
@@ -302,6 +309,15 @@ bool RelayClient::ClosesAfterAnswer() const noexcept {
 
 void RelayClient::Respond(const LocalResponse& response) {
   if (state_ != State::kDeciding) return;
+  const bool bodiless =
+      method_ == Method::kHead || response.status == 204 || response.status == 304;
+  // Who asks for large pages and does not take them must not keep others from asking.
+  if (!bodiless && response.body.size() > kRelayReadBytesMax &&
+      !HasRoom(pending_, kLocalHeadBytesMax + response.body.size(),
+               core_->options.buffered_bytes_max / 2)) {
+    FailRequest(RelayOutcome::kBuffersFull, 503, "buffers_full", kBuffersFullText);
+    return Drive();
+  }
   close_after_ = ClosesAfterAnswer();
   // Not shared memory: another client may be in the middle of using that.
   Buffer answer = core_->loop->buffers().Acquire(kLocalHeadBytesMax);
@@ -314,14 +330,13 @@ void RelayClient::Respond(const LocalResponse& response) {
   if (!close_after_ && http10_) writer.Header("connection", "keep-alive");
   writer.End();
   if (writer.overflow()) {
-    return FailRequest(RelayOutcome::kInternal, 500, "internal_error",
-                       "the answer's headers are too large or malformed");
+    FailRequest(RelayOutcome::kInternal, 500, "internal_error",
+                "the answer's headers are too large or malformed");
+    return Drive();
   }
   end_.outcome = RelayOutcome::kLocal;
   end_.status = response.status;
   state_ = State::kFlushing;
-  const bool bodiless =
-      method_ == Method::kHead || response.status == 204 || response.status == 304;
   SendToClient({answer.data(), writer.size_bytes()}, bodiless ? std::string_view() : response.body);
   Drive();
 }
@@ -368,9 +383,12 @@ void RelayClient::SendToClient(std::string_view first, std::string_view second) 
   }
   const size_t rest = first.size() + second.size();
   if (rest == 0 || client_lost_) return;
+  if (!HasRoom(pending_, pending_end_ + rest)) {
+    client_lost_ = unkept_ = true;
+    return;
+  }
   if (!pending_) {
     pending_ = core_->loop->buffers().Acquire(rest);
-    pending_begin_ = pending_end_ = 0;
     ArmPhase(core_->options.client_write_ns);
   } else {
     pending_.Grow(pending_end_ + rest, pending_end_);
@@ -394,6 +412,7 @@ void RelayClient::FlushPending() {
     if (result.drained) return;
   }
   pending_.Release();
+  pending_begin_ = pending_end_ = 0;
   if (state_ == State::kStreaming) ArmPhase(core_->options.upstream_idle_ns);
   if (state_ == State::kBody) ArmPhase(core_->options.client_body_ns);
 }
@@ -461,7 +480,9 @@ void RelayClient::EndRequest(RelayOutcome outcome) {
   core_->handler->OnEnd(*this, end_);
 }
 
-void RelayClient::LoseClient() { Abort(RelayOutcome::kClientGone); }
+void RelayClient::LoseClient() {
+  Abort(unkept_ ? RelayOutcome::kBuffersFull : RelayOutcome::kClientGone);
+}
 
 void RelayClient::CloseClient() {
   if (state_ == State::kClosed) return;

@@ -73,7 +73,8 @@ class RelayClient final : public RelayRequest,
   bool ReadSizedBody();
   bool ReadChunkedBody();
   bool Dechunk();
-  bool MakeRoom(size_t bytes);
+  bool HasRoom(const Buffer& buffer, size_t bytes, uint64_t leaving_bytes = 0) const noexcept;
+  bool Keep(size_t bytes);
   bool Dispatch();
   bool Discard();
   void Refuse(uint16_t status, std::string_view message);
@@ -159,6 +160,7 @@ class RelayClient final : public RelayRequest,
   bool client_readable_ = false;  // a read may give something
   bool client_closing_ = false;   // the client has shut down its side, or is broken
   bool client_lost_ = false;      // a write has failed
+  bool unkept_ = false;           // because there was no room for what the client did not take
   bool keep_alive_ = true;        // of the client
   bool http10_ = false;           // the client's version
   bool close_after_ = false;      // the answer in progress is the last one

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "weir/io/http/head.h"
 #include "weir/io/loop/event_loop.h"
@@ -14,6 +15,8 @@
 namespace weir::io {
 
 class RelayClient;
+
+inline constexpr std::string_view kBuffersFullText = "the gateway's buffers are full";
 
 // One per relay, so one per thread: memory that only lives within a callback is shared here and not
 // part of every connection. Belongs to one thread, except `counters`.

@@ -27,8 +27,10 @@ enum class RelayOutcome : uint8_t {
   kTotalTimeout,           // the limit of the whole request has passed
   kDrained,                // cut off because draining took too long
   kInternal,               // the handler's plan cannot be carried out, see ProxyPlan
+  kBuffersFull,            // it needed more memory than buffered_bytes_max leaves
 };
-inline constexpr uint32_t kRelayOutcomeCount = static_cast<uint32_t>(RelayOutcome::kInternal) + 1;
+inline constexpr uint32_t kRelayOutcomeCount =
+    static_cast<uint32_t>(RelayOutcome::kBuffersFull) + 1;
 
 // Why a request was refused before it reached the handler, beside HeadError.
 enum class RelayReject : uint8_t {

@@ -35,6 +35,13 @@ void RelayClient::StartAttempt() {
   const UpstreamTarget& target = plan_.targets[end_.target_index];
   if (end_.attempts > 0) core_->counters.attempt_retries.Add(1);
   ++end_.attempts;
+  if (!upstream_head_) {
+    const size_t bytes = head().size_bytes + kRelayAddedHeadBytesMax;
+    if (!HasRoom(upstream_head_, bytes)) {
+      return FailRequest(RelayOutcome::kBuffersFull, 503, "buffers_full", kBuffersFullText);
+    }
+    upstream_head_ = core_->loop->buffers().Acquire(bytes);
+  }
   if (!BuildUpstreamHead()) {
     return FailRequest(RelayOutcome::kInternal, 500, "internal_error",
                        "the request's added headers are too large or malformed");
@@ -60,9 +67,6 @@ void RelayClient::StartAttempt() {
 bool RelayClient::BuildUpstreamHead() {
   const RequestHead& request = head();
   const UpstreamTarget& target = plan_.targets[end_.target_index];
-  if (!upstream_head_) {
-    upstream_head_ = core_->loop->buffers().Acquire(request.size_bytes + kRelayAddedHeadBytesMax);
-  }
   HeadWriter writer(upstream_head_.data(), upstream_head_.capacity_bytes());
   writer.RequestLine(request.method,
                      plan_.path_and_query.empty() ? request.path_and_query : plan_.path_and_query);
@@ -194,6 +198,10 @@ bool RelayClient::TakeResponseHead(std::string_view& bytes, std::string_view& cl
     if (error == HeadError::kIncomplete) {
       response_part_size_ = bytes.size();
       if (bytes.empty()) return false;
+      if (!HasRoom(response_part_, bytes.size())) {
+        FailRequest(RelayOutcome::kBuffersFull, 503, "buffers_full", kBuffersFullText);
+        return false;
+      }
       response_part_ = core_->loop->buffers().Acquire(bytes.size());
       std::memcpy(response_part_.data(), bytes.data(), bytes.size());
       return false;

@@ -452,8 +452,67 @@ TEST_F(RelayRequestTest, HoldsTheBufferLimit) {
   AnswerLocally();
   FakeTransport& client = Connect();
   Send(client, "POST / HTTP/1.1\r\nHost: gw\r\nContent-Length: 2000000\r\n\r\n");
+  const std::string piece(100'000, 'x');
+  for (int i = 0; i < 10; ++i) Send(client, piece);
+  EXPECT_EQ(Taken(client), "");
+  EXPECT_LE(loop_->buffers().in_use_bytes(), 1u << 20);
+  Send(client, piece);
   EXPECT_TRUE(Taken(client).starts_with("HTTP/1.1 503 "));
   EXPECT_EQ(Refused(RelayReject::kBuffersFull), 1u);
+}
+
+TEST_F(RelayRequestTest, AnnouncedBytesTakeNoMemory) {
+  Restart({.buffered_bytes_max = 1u << 20});
+  AnswerLocally();
+  for (int i = 0; i < 300; ++i) {
+    FakeTransport& slow = Connect();
+    Send(slow, "POST / HTTP/1.1\r\nHost: gw\r\nContent-Length: 1000000\r\n\r\n");
+    Send(slow, "x");
+    EXPECT_EQ(Taken(slow), "");
+  }
+  FakeTransport& client = Connect();
+  Send(client, "POST / HTTP/1.1\r\nHost: gw\r\nContent-Length: 5000\r\n\r\n");
+  Send(client, std::string(1000, 'x'));
+  Send(client, std::string(4000, 'y'));
+  EXPECT_EQ(Taken(client), kPong);
+  EXPECT_EQ(handler_.bodies.back(), std::string(1000, 'x') + std::string(4000, 'y'));
+}
+
+TEST_F(RelayRequestTest, HeadsCountAgainstTheBufferLimit) {
+  Restart({.buffered_bytes_max = 64u << 10});
+  AnswerLocally();
+  const std::string part = "GET / HTTP/1.1\r\nHost: gw\r\nx: " + std::string(20'000, 'x');
+  FakeTransport& first = Connect();
+  FakeTransport& second = Connect();
+  FakeTransport& third = Connect();
+  Send(first, part);
+  Send(second, part);
+  Send(third, part);
+  EXPECT_LE(loop_->buffers().in_use_bytes(), 64u << 10);
+  EXPECT_TRUE(Taken(third).starts_with("HTTP/1.1 503 "));
+  EXPECT_EQ(Refused(RelayReject::kBuffersFull), 1u);
+  Send(first, "\r\n\r\n");
+  EXPECT_EQ(Taken(first), kPong);
+}
+
+TEST_F(RelayRequestTest, PagesNobodyTakesUseHalfOfTheBuffers) {
+  Restart({.buffered_bytes_max = 1100u << 10});
+  const std::string page(200'000, 'p');
+  AnswerLocally(page);
+  std::vector<FakeTransport*> clients;
+  for (int i = 0; i < 3; ++i) {
+    clients.push_back(&Connect());
+    clients.back()->AllowWrite(1000);
+    Send(*clients.back(), kGet);
+  }
+  EXPECT_LE(loop_->buffers().in_use_bytes(), 550u << 10);
+  EXPECT_TRUE(Taken(*clients[1]).starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(Taken(*clients[2]).starts_with("HTTP/1.1 503 "));
+  EXPECT_EQ(LastEnd().outcome, RelayOutcome::kBuffersFull);
+  AnswerLocally();  // small ones are served still
+  FakeTransport& client = Connect();
+  Send(client, kGet);
+  EXPECT_EQ(Taken(client), kPong);
 }
 
 TEST_F(RelayRequestTest, DrainClosesIdleOnesAndFinishesTheRest) {

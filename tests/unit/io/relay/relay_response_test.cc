@@ -351,5 +351,19 @@ TEST_F(RelayResponseTest, CountsWhatPasses) {
   EXPECT_EQ(Count(RelayOutcome::kComplete), 1u);
 }
 
+TEST_F(RelayResponseTest, AnAnswerThatNeitherClientNorBuffersTakeIsCut) {
+  Restart({.buffered_bytes_max = 32u << 10});
+  FakeTransport& upstream = AddUpstream();
+  FakeTransport& client = Connect();
+  client.AllowWrite(100);
+  Send(client, kPost);
+  Accepts(upstream);
+  Send(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + std::string(50'000, 'x'));
+  EXPECT_EQ(LastEnd().outcome, RelayOutcome::kBuffersFull);
+  EXPECT_EQ(Taken(client).size(), 100u);
+  EXPECT_TRUE(client.closed());
+  EXPECT_TRUE(upstream.closed());
+}
+
 }  // namespace
 }  // namespace weir::io
