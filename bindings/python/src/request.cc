@@ -180,6 +180,11 @@ void RequestFields::ReadTokenBuffer(PyObject* value) {
                          " dimensions or with gaps, expected " + kTokensExpected);
   }
   const auto count = static_cast<size_t>(buffer_.shape[0]);
+  if (count > 0 &&
+      reinterpret_cast<uintptr_t>(buffer_.buf) % static_cast<size_t>(buffer_.itemsize) != 0) {
+    throw py::type_error(std::string("tokens: a buffer that is not aligned, expected ") +
+                         kTokensExpected);
+  }
   if (buffer_.itemsize == 4) {
     const auto* tokens = static_cast<const uint32_t*>(buffer_.buf);
     if (format == 'i' || format == 'l') {

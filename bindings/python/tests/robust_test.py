@@ -1,5 +1,6 @@
 """What must never crash, hang or leak: fork, exit with threads, interrupts, interpreters, copies of the module."""
 
+import array
 import gc
 import importlib.util
 import pathlib
@@ -363,6 +364,19 @@ class LeakTest(unittest.TestCase):
                 raise AssertionError
 
         self.assertLess(self.grown(step, 200, 3000), 4 << 20)
+
+    def test_many_decisions(self):
+        tokens = array.array("I", range(1000))
+        for release_gil in (False, True):
+            router = weir.Router.default(release_gil=release_gil)
+            for i in range(10):
+                router.pool.upsert(f"e{i}", address="h:1")
+
+            def step():
+                with router.begin(router.decide(tokens=tokens, headers={"A": "b"}, request_id="r")) as flight:
+                    flight.first_token()
+
+            self.assertLess(self.grown(step, 1000, 100_000), 4 << 20)
 
     def test_decisions_and_tables(self):
         router = weir.Router.default()

@@ -12,6 +12,11 @@ import unittest
 
 import weir
 
+try:
+    import numpy
+except ImportError:
+    numpy = None
+
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
 
 
@@ -98,10 +103,35 @@ class DecideTest(unittest.TestCase):
         router = make()
         tokens = list(range(1000, 1512))
         router.begin(router.decide(tokens=tokens)).finish()
-        for same in (tuple(tokens), array.array("I", tokens), array.array("i", tokens), array.array("q", tokens),
-                     array.array("Q", tokens)):
+        for same in (tuple(tokens), *(array.array(kind, tokens) for kind in "IiLlQq"),
+                     memoryview(array.array("I", [0, *tokens, 0]))[1:-1], memoryview(array.array("I", tokens)).toreadonly(),
+                     (ctypes.c_uint32 * 512)(*tokens)):
             score = router.decide(tokens=same).explain()[1]["prefix-cache-scorer.raw"]
             self.assertEqual(score, 1.0)
+
+    def test_no_tokens_are_a_prompt(self):
+        for empty in ([], (), *(array.array(kind) for kind in "IiLlQq"), memoryview(array.array("I", [1]))[1:]):
+            self.assertEqual(make().decide(tokens=empty).explain()[1]["prefix-cache-scorer.raw"], 0.0)
+
+    @unittest.skipIf(numpy is None, "NumPy is not installed")
+    def test_arrays_of_numpy_are_tokens_or_refused(self):
+        router = make()
+        tokens = numpy.arange(1000, 1512)
+        router.begin(router.decide(tokens=tokens)).finish()
+        for kind in ("u4", "i4", "u8", "i8", "intp", "uintp"):
+            for same in (tokens.astype(kind), numpy.repeat(tokens.astype(kind), 2)[::2].copy(),
+                         numpy.frombuffer(tokens.astype(kind).tobytes(), kind), list(tokens.astype(kind))):
+                score = router.decide(tokens=same).explain()[1]["prefix-cache-scorer.raw"]
+                self.assertEqual(score, 1.0, kind)
+        self.assertEqual(router.decide(tokens=numpy.array([], "u4")).explain()[1]["prefix-cache-scorer.raw"], 0.0)
+        for kind in ("u1", "i1", "u2", "i2", "f2", "f4", "f8", "?", "c8", "S4", "U1", "O", ">u4", ">i8", "M8[s]"):
+            with self.subTest(kind), self.assertRaises((TypeError, ValueError)):
+                router.decide(tokens=numpy.zeros(4, kind))
+        unaligned = numpy.frombuffer(bytes(17), "u4", 4, 1)
+        for refused in (numpy.zeros((2, 2), "u4"), numpy.zeros(8, "u4")[::2], numpy.zeros(8, "u4")[::-1],
+                        numpy.zeros((), "u4"), numpy.zeros(4, [("a", "u4")]), unaligned):
+            with self.subTest(repr(refused)), self.assertRaises(TypeError):
+                router.decide(tokens=refused)
 
     def test_messages_are_the_prompt_of_the_same_body(self):
         router = make()
