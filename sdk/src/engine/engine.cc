@@ -164,8 +164,8 @@ FlightState* Engine::Begin(const DecisionState& state, uint32_t target_index) no
                        ? 0
                        : options_.recorder->OnBegin(state.record, target_index, clock_.now_ns());
   flight->observer_bytes.fill(std::byte{0});
-  std::array<uint32_t, kFlightTargetsMax> slots, indices;
-  std::array<weir_str, kFlightTargetsMax> names;
+  std::array<uint32_t, kProfilesMax> slots, indices;
+  std::array<weir_str, kProfilesMax> names;
   uint32_t count = 0;
   int64_t tokens = 0;
   for (uint64_t p = 0; p < state.request.prompt_count; ++p) tokens += state.prompts[p].token_count;
@@ -175,7 +175,6 @@ FlightState* Engine::Begin(const DecisionState& state, uint32_t target_index) no
   // An endpoint removed since the decision is not counted: its slot may be another's by now, and
   // nothing that observers note there would ever be taken back.
   const auto add = [&](uint32_t profile, uint32_t endpoint) {
-    if (count == kFlightTargetsMax) return;
     const SlotShare share = pool_.live_load().Begin(members.ids[endpoint], tokens32);
     if (!share.counted) return;
     flight->shares[flight->share_count++] = share;

@@ -116,9 +116,6 @@ struct DecisionState {
   }
 };
 
-// Requests counted at the endpoints of the first picks of this many profiles.
-inline constexpr uint32_t kFlightTargetsMax = 4;
-
 struct FlightState {
   std::atomic<uint32_t> free_next{0};
   uint32_t free_index = 0;
@@ -128,7 +125,7 @@ struct FlightState {
   uint64_t record = 0;    // the recorder's number of this flight, 0 if it keeps none
   bool observed = false;  // the plugins were told; not if its endpoint was gone when it began
   uint32_t share_count = 0;
-  std::array<SlotShare, kFlightTargetsMax> shares;
+  std::array<SlotShare, kProfilesMax> shares;  // at the first picks of the profiles
   alignas(8) std::array<std::byte, kFlightStateTotalBytesMax> observer_bytes;
 };
 

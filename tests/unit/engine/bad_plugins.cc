@@ -126,6 +126,14 @@ struct EndlessHandler {
   }
 };
 
+// Runs every profile at once; the first is primary.
+struct ThoroughHandler {
+  uint64_t Next(const Call&, const Request&, const Profiles& profiles) const {
+    return profiles.ran(0) ? 0 : ~uint64_t{0};
+  }
+  std::optional<uint32_t> Finish(const Call&, const Request&, const Profiles&) const { return 0; }
+};
+
 }  // namespace
 
 WEIR_PLUGIN(module) {
@@ -147,4 +155,5 @@ WEIR_PLUGIN(module) {
   module.AddPicker<NeedyPicker>("needy-picker").Reads(kMood);
   module.AddProfileHandler<WrongPrimaryHandler>("wrong-primary-handler");
   module.AddProfileHandler<EndlessHandler>("endless-handler");
+  module.AddProfileHandler<ThoroughHandler>("thorough-handler");
 }

@@ -268,6 +268,21 @@ TEST_F(RouterTest, ASampleForgetsWhatItKnows) {
   EXPECT_EQ(router.pool().in_flight(a), 0u);
 }
 
+TEST_F(RouterTest, AFlightCountsAtThePicksOfAllProfiles) {
+  std::string yaml = Pipeline("- {type: thorough-handler}\n- {type: queue-scorer}\n", "");
+  for (uint32_t profile = 0; profile < kProfilesMax; ++profile) {
+    const std::string name =
+        profile == 0 ? "" : "- name: p" + std::to_string(profile) + "\n  plugins:\n";
+    yaml += name + "  - {pluginRef: queue-scorer}\n";
+  }
+  const Router router = Make(yaml);
+  const EndpointId a = Add(router, "a");
+  Flight flight = router.Begin(router.Decide({}).value());
+  EXPECT_EQ(router.pool().in_flight(a), kProfilesMax);
+  flight.Finish();
+  EXPECT_EQ(router.pool().in_flight(a), 0u);
+}
+
 TEST_F(RouterTest, FlightsEndOnEveryPath) {
   const Router router = Make(Plain({"active-request-scorer", "token-load-scorer"}));
   const EndpointId a = Add(router, "a");
