@@ -236,8 +236,11 @@ class ApproxPrefixCacheProducer {
     if (!settings_.auto_tune || engine_tokens == 0 || slot >= weir::kEndpointsMax) return;
     const auto capacity =
         static_cast<uint32_t>(std::clamp<uint64_t>(engine_tokens / block_tokens, 1, UINT32_MAX));
-    if (capacities_[slot].exchange(capacity, std::memory_order_relaxed) != capacity) {
-      index_->SetCapacity(slot, capacity);
+    if (capacities_[slot].exchange(capacity) == capacity) return;
+    // Threads may see the engine before and after a restart: the index gets the last one's.
+    for (uint32_t set = 0, wanted = capacity; set != wanted; wanted = capacities_[slot].load()) {
+      index_->SetCapacity(slot, wanted);
+      set = wanted;
     }
   }
 
