@@ -193,12 +193,16 @@ absl::Status Pool::Replace(std::span<const Endpoint> endpoints) {
   }
   RemoveRowsLocked(is_gone);
   std::vector<std::string> problems;
+  std::vector<bool> is_accepted(kEndpointsMax);  // by slot
   for (const Endpoint& endpoint : endpoints) {
-    if (const auto id = UpsertLocked(endpoint, now_ns); !id.ok()) {
-      problems.emplace_back(id.status().message());
-      const uint32_t row = FindRowLocked(endpoint.name, endpoint.namespace_name);
-      if (row != kNoRow) RemoveRowLocked(row);
+    const absl::StatusOr<EndpointId> id = UpsertLocked(endpoint, now_ns);
+    if (id.ok()) {
+      is_accepted[id->slot] = true;
+      continue;
     }
+    problems.emplace_back(id.status().message());
+    const uint32_t row = FindRowLocked(endpoint.name, endpoint.namespace_name);
+    if (row != kNoRow && !is_accepted[rows_[row].id.slot]) RemoveRowLocked(row);
   }
   PublishLocked(true);
   if (problems.empty()) return absl::OkStatus();

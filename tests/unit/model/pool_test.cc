@@ -131,6 +131,16 @@ TEST_F(PoolTest, ReplaceKeepsTheGoodOnesAndListsTheBad) {
   EXPECT_THAT(snapshot->waiting_requests(), ElementsAre(4, 0));
 }
 
+TEST_F(PoolTest, ABadEntryTakesNoGoodOneOfItsNameAlong) {
+  const Endpoint good{.name = "a", .address = "h:1"}, bad{.name = "a", .address = "h"};
+  for (const auto& entries : {std::vector<Endpoint>{good, bad}, std::vector<Endpoint>{bad, good}}) {
+    EXPECT_FALSE(pool_.Replace(entries).ok());
+    EXPECT_EQ(pool_.snapshot()->count(), 1u);
+  }
+  EXPECT_FALSE(pool_.Replace(std::vector<Endpoint>{bad}).ok());
+  EXPECT_EQ(pool_.snapshot()->count(), 0u);
+}
+
 TEST_F(PoolTest, NamesOfTwoNamespacesStayApart) {
   const Endpoint one{.name = "b/c", .namespace_name = "a", .address = "h:1"};
   const Endpoint other{.name = "c", .namespace_name = "a/b", .address = "h:2"};
