@@ -8,7 +8,7 @@ namespace {
 constexpr double kNsPerS = 1e9;
 
 // Asks a Python callable for seconds. What it raises is reported as unraisable, and the last time
-// counts.
+// counts; Ctrl-C reaches the caller.
 class CallableClock final : public Clock {
  public:
   explicit CallableClock(py::handle seconds) : seconds_(seconds) {}
@@ -17,10 +17,15 @@ class CallableClock final : public Clock {
     PyObject* value = PyObject_CallNoArgs(seconds_.ptr());
     const double seconds = value == nullptr ? -1.0 : PyFloat_AsDouble(value);
     Py_XDECREF(value);
-    if (PyErr_Occurred() != nullptr) {
+    if (PyErr_Occurred() == nullptr) {
+      if (const double ns = seconds * kNsPerS; std::fabs(ns) < 9e18) {
+        last_ns_ = std::max(last_ns_, static_cast<int64_t>(std::llround(ns)));
+      }
+    } else if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0) {
+      PyErr_Clear();
+      PyErr_SetInterrupt();  // again, once the engine is left
+    } else {
       PyErr_WriteUnraisable(seconds_.ptr());
-    } else if (const double ns = seconds * kNsPerS; std::fabs(ns) < 9e18) {
-      last_ns_ = std::max(last_ns_, static_cast<int64_t>(std::llround(ns)));
     }
     const int64_t now = last_ns_;
     PyGILState_Release(gil);

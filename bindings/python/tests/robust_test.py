@@ -3,6 +3,7 @@
 import array
 import gc
 import importlib.util
+import os
 import pathlib
 import shutil
 import subprocess
@@ -171,6 +172,29 @@ class ProcessTest(unittest.TestCase):
                     print("interrupted")
             """, 3 * "interrupted\n")
 
+    def test_ctrl_c_interrupts_what_asks_a_clock(self):
+        self.expect("""
+            def clock():
+                if pressed:
+                    signal.setitimer(signal.ITIMER_REAL, pressed.pop())
+                    while time.monotonic():
+                        pass
+                return 1.0
+
+            pressed = []
+            router = make(clock=clock)
+            pool = router.pool
+            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+            for call in (lambda: router.decide(prompt="x"), lambda: router.decide_batch([{}]), pool.rows,
+                         lambda: pool.update("e1", waiting_requests=1)):
+                pressed.append(0.05)
+                try:
+                    call()
+                    time.sleep(5)
+                except KeyboardInterrupt:
+                    print("interrupted")
+            """, 4 * "interrupted\n")
+
     def test_ctrl_c_interrupts_admit(self):
         self.expect("""
 
@@ -323,6 +347,7 @@ class CopiesTest(unittest.TestCase):
                 other.Router("x: 1")
 
 
+@unittest.skipIf("ASAN_OPTIONS" in os.environ, "AddressSanitizer keeps what was freed")
 class LeakTest(unittest.TestCase):
     @staticmethod
     def resident_bytes():
