@@ -35,6 +35,7 @@ struct Exchange {
   std::string endpoint;     // name of the endpoint in charge, for the response header
   int64_t started_ns = 0;
   bool first_byte_seen = false;
+  bool server_failed = false;  // by the response's status: the request was not served
 };
 
 }  // namespace weir::gateway

@@ -10,6 +10,8 @@ namespace {
 // Exchanges kept for reuse by one worker.
 constexpr size_t kFreeExchangesMax = 4096;
 constexpr int64_t kDrainCheckNs = 20'000'000;
+// The server did not serve the request; below, it was the client's mistake or wish.
+constexpr uint16_t kServerErrorStatusMin = 500;
 
 constexpr std::string_view kDestinationHeader = "x-gateway-destination-endpoint";
 constexpr std::string_view kEndpointHeader = "x-weir-endpoint";
@@ -37,7 +39,7 @@ std::string_view DropReason(absl::StatusCode code) {
 End EndOf(const io::RelayEnd& end) {
   switch (end.outcome) {
     case io::RelayOutcome::kComplete:
-      return end.status < 500 ? End::kCompleted : End::kFailed;
+      return end.status < kServerErrorStatusMin ? End::kCompleted : End::kFailed;
     case io::RelayOutcome::kClientGone:
     case io::RelayOutcome::kClientTimeout:
       return End::kClientGone;
@@ -242,15 +244,17 @@ void Worker::OnAttemptFailed(io::RelayRequest& request, uint32_t target_index, i
   exchange->response_headers[0].value = exchange->endpoint;
 }
 
-void Worker::OnUpstreamResponse(io::RelayRequest& request, const io::ResponseHead&) {
-  RecordDecision(*static_cast<Exchange*>(request.context));
+void Worker::OnUpstreamResponse(io::RelayRequest& request, const io::ResponseHead& head) {
+  auto* exchange = static_cast<Exchange*>(request.context);
+  exchange->server_failed = head.status >= kServerErrorStatusMin;
+  RecordDecision(*exchange);
 }
 
 void Worker::OnResponseBytes(io::RelayRequest& request, std::string_view data) {
   auto* exchange = static_cast<Exchange*>(request.context);
   if (!exchange->first_byte_seen) {
     exchange->first_byte_seen = true;
-    exchange->flight.FirstToken();
+    if (!exchange->server_failed) exchange->flight.FirstToken();
     counters_.first_byte_latency.Add(loop_->now_ns() - exchange->started_ns);
   }
   exchange->response.Feed(data);
@@ -292,7 +296,7 @@ Exchange* Worker::TakeExchange() {
 void Worker::ReturnExchange(Exchange* exchange) {
   std::unique_ptr<Exchange> owned(exchange);
   if (free_exchanges_.size() >= kFreeExchangesMax) return;
-  owned->first_byte_seen = false;
+  owned->first_byte_seen = owned->server_failed = false;
   owned->targets.fill({});
   free_exchanges_.push_back(std::move(owned));
 }

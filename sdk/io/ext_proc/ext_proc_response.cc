@@ -12,6 +12,10 @@ constexpr std::string_view kServedNamespace = "envoy.lb";
 constexpr std::string_view kMarkHeader = "x-went-into-resp-headers";
 constexpr std::string_view kModelServerError = "ModelServerError";
 constexpr int32_t kErrorStatusMin = 400;
+constexpr int32_t kServerErrorStatusMin = 500;
+// UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP says by
+// 5xx.
+constexpr std::string_view kServerErrorGrpcStatus[] = {"2", "4", "12", "13", "14", "15"};
 // What conformance tests of gateways read; texts and name are theirs.
 constexpr std::string_view kServedReportHeader = "x-conformance-test-served-endpoint";
 
@@ -28,27 +32,39 @@ std::string_view ServedReport(std::string_view metadata) {
 void ExtProcStream::OnResponseHeaders(const ProcessingRequestView& view) {
   if (response_step_ != Step::kNone) return Fail("response headers came twice");
   response_step_ = Step::kHeaders;
-  if (!ReadResponseHeaders(view.headers)) return Fail("malformed headers in a ProcessingRequest");
+  if (!ReadResponseHeaders(view)) return Fail("malformed headers in a ProcessingRequest");
   FollowServedEndpoint(view.metadata);
   if (decision_) core_.router.Record(std::move(decision_));
   SendResponseHeadersAnswer(view.metadata);
   if (view.end_of_stream) OnResponseComplete();
 }
 
-bool ExtProcStream::ReadResponseHeaders(std::string_view header_map) {
+bool ExtProcStream::ReadResponseHeaders(const ProcessingRequestView& view) {
   core_.headers.clear();
   // Of more headers than fit, the first ones are looked at; all of them pass.
-  if (ReadHeaders(header_map, &core_.headers) == Code::kInvalidArgument) return false;
+  if (ReadHeaders(view.headers, &core_.headers) == Code::kInvalidArgument) return false;
+  int32_t status = 0;
   for (const Header& header : core_.headers) {
     if (header.name == ":status") {
       const char* begin = header.value.data();
-      std::from_chars(begin, begin + header.value.size(), response_status_);
+      std::from_chars(begin, begin + header.value.size(), status);
     } else if (header.name == "content-type") {
       if (header.value.find("text/event-stream") != std::string_view::npos) stream_ = true;
+    } else if (header.name == "grpc-status" && view.end_of_stream) {
+      NoteGrpcStatus(header.value);  // an answer of trailers only
     }
   }
-  if (response_status_ >= kErrorStatusMin) error_code_ = kModelServerError;
+  if (status >= kErrorStatusMin) error_code_ = kModelServerError;
+  if (status >= kServerErrorStatusMin) server_failed_ = true;
   return true;
+}
+
+void ExtProcStream::NoteGrpcStatus(std::string_view status) {
+  if (status == "0") return;
+  error_code_ = kModelServerError;
+  const auto& failures = kServerErrorGrpcStatus;
+  server_failed_ |=
+      std::find(std::begin(failures), std::end(failures), status) != std::end(failures);
 }
 
 // A proxy that tried a fallback says so: the request then counts on that endpoint.
@@ -104,7 +120,7 @@ void ExtProcStream::NoteResponseBytes(std::string_view bytes) {
   const int64_t now_ns = core_.clock.now_ns();
   if (first_byte_ns_ == 0) {
     first_byte_ns_ = now_ns;
-    flight_.FirstToken();
+    if (!server_failed_) flight_.FirstToken();
   } else if (stream_) {
     core_.metrics.OnResponseGap(series_, now_ns - last_byte_ns_);
   }
@@ -194,7 +210,7 @@ void ExtProcStream::OnResponseTrailers(const ProcessingRequestView& view) {
     return Fail("malformed trailers in a ProcessingRequest");
   }
   for (const Header& trailer : core_.headers) {
-    if (trailer.name == "grpc-status" && trailer.value != "0") error_code_ = kModelServerError;
+    if (trailer.name == "grpc-status") NoteGrpcStatus(trailer.value);
   }
   if (holds_response()) {
     if (!HoldResponse({}, /*last=*/true)) return;

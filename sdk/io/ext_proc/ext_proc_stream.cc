@@ -61,10 +61,9 @@ void ExtProcStream::Reset() {
   error_code_ = {};
   headers_ns_ = first_byte_ns_ = last_byte_ns_ = 0;
   response_bytes_ = 0;
-  response_status_ = 0;
   request_mode_ = response_mode_ = BodyMode::kFullDuplexStreamed;
   request_step_ = response_step_ = Step::kNone;
-  request_ended_ = with_trailers_ = body_came_ = stream_ = routed_ = false;
+  request_ended_ = with_trailers_ = body_came_ = stream_ = server_failed_ = routed_ = false;
   skip_response_ = overrides_mode_ = closed_ = false;
 }
 
@@ -368,7 +367,7 @@ void ExtProcStream::CloseRequest(Cause cause) {
   if (flight_) {
     weir::End how = weir::End::kFailed;
     if (cause == Cause::kClientGone) how = weir::End::kClientGone;
-    if (cause == Cause::kNatural && response_status_ < 500) how = weir::End::kCompleted;
+    if (cause == Cause::kNatural && !server_failed_) how = weir::End::kCompleted;
     flight_.Finish({.prompt_tokens = record.prompt_tokens,
                     .cached_tokens = record.cached_tokens,
                     .output_tokens = record.output_tokens},

@@ -116,7 +116,8 @@ class ExtProcStream {
   void OnResponseHeaders(const ProcessingRequestView& view);
   void OnResponseBody(const ProcessingRequestView& view);
   void OnResponseTrailers(const ProcessingRequestView& view);
-  bool ReadResponseHeaders(std::string_view header_map);
+  bool ReadResponseHeaders(const ProcessingRequestView& view);
+  void NoteGrpcStatus(std::string_view status);
   void FollowServedEndpoint(std::string_view metadata);
   // `metadata` is that of the response headers.
   void SendResponseHeadersAnswer(std::string_view metadata);
@@ -167,7 +168,6 @@ class ExtProcStream {
   int64_t first_byte_ns_ = 0;    // of the response's body, 0: none yet
   int64_t last_byte_ns_ = 0;
   uint64_t response_bytes_ = 0;
-  int32_t response_status_ = 0;  // :status
   BodyMode request_mode_ = BodyMode::kFullDuplexStreamed;
   BodyMode response_mode_ = BodyMode::kFullDuplexStreamed;
   Step request_step_ = Step::kNone;
@@ -178,6 +178,7 @@ class ExtProcStream {
   bool body_kept_ = false;       // the transport reads body_
   bool response_kept_ = false;   // the transport reads held_response_
   bool stream_ = false;          // the response is an event stream
+  bool server_failed_ = false;   // by the response's status: the request was not served
   bool routed_ = false;          // OnRequestRouted was called
   bool skip_response_ = false;   // nothing of the response needs to be seen
   bool overrides_mode_ = false;  // the proxy was asked to keep response bodies

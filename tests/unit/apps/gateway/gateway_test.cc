@@ -7,6 +7,7 @@
 #include <deque>
 #include <filesystem>
 #include <future>
+#include <nlohmann/json.hpp>
 
 #include "testing/http_exchange.h"
 #include "weir/io/decision_log/reader.h"
@@ -36,6 +37,7 @@ class FakeServer final : private io::HttpHandler {
   std::deque<io::ResponseWriter> kept;
   std::vector<std::string> hosts;  // of the requests that came
   std::vector<std::string> bodies;
+  uint16_t status = 200;
   std::string answer = R"({"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}})";
 
  private:
@@ -48,7 +50,7 @@ class FakeServer final : private io::HttpHandler {
       return;
     }
     const io::HeaderField headers[] = {{"content-type", "application/json"}};
-    response.Send(200, headers, answer);
+    response.Send(status, headers, answer);
   }
   std::unique_ptr<io::HttpServer> server_;
 };
@@ -122,6 +124,26 @@ TEST_F(GatewayTest, CountsWhatItServes) {
   EXPECT_EQ(Metric("weir_flights_refused_total"), 0);
   EXPECT_EQ(Metric("weir_endpoint_lists_unusable_total"), 0);
   EXPECT_THAT(Ask(Get("/debug/decisions")), HasSubstr("\"model\":\"m\""));
+}
+
+TEST_F(GatewayTest, APrefixDoesNotStayWithAServerThatFailed) {
+  Start({"http://" + one_.address(), "http://" + two_.address()});
+  // The raw scores of prefix-cache-scorer, the pipeline's third, for the latest decision.
+  const auto prefix_scores = [&](uint16_t status, char letter) {
+    one_.status = two_.status = status;
+    const std::string prompt = R"({"model":"m","prompt":")" + std::string(4000, letter) + R"("})";
+    for (int round = 0; round < 2; ++round) Ask(Post(prompt));
+    const std::string page = Ask(Get("/debug/decisions"));
+    const auto decisions = nlohmann::json::parse(page.substr(page.find("\r\n\r\n") + 4));
+    double sum = 0;
+    for (const auto& row : decisions.at(0)["profiles"][0]["endpoints"]) {
+      sum += row["raw"].at(2).get<double>();
+    }
+    return sum;
+  };
+  EXPECT_GT(prefix_scores(200, 'a'), 0);
+  EXPECT_GT(prefix_scores(404, 'b'), 0);
+  EXPECT_EQ(prefix_scores(503, 'c'), 0);
 }
 
 TEST_F(GatewayTest, RecordsWhatItDecides) {

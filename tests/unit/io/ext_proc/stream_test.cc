@@ -420,6 +420,52 @@ TEST(ExtProcStream, KeepsNoEndlessModelName) {
   }
 }
 
+// Whether the same prompt is drawn to the server that answered it so before.
+bool KeepsThePrefixAfter(const std::vector<const char*>& response) {
+  ExtProcOptions options;
+  options.emit_scores = true;
+  const char kTwoEndpoints[] = R"([{"address": "10.0.0.1:8000"}, {"address": "10.0.0.2:8000"}])";
+  Picker picker(PipelineOf("scorers"), Json::parse(kTwoEndpoints), options);
+  const Json body = {{"model", "m"}, {"prompt", std::string(4000, 'p')}};
+  Json scores;
+  for (int round = 0; round < 2; ++round) {
+    RecordingOutput output;
+    ExtProcStream stream(picker.core);
+    stream.Begin(output);
+    stream.OnMessage(Message(R"({"request_headers": {}})"));
+    stream.OnMessage(
+        EncodeRequest({{"request_body", {{"body", body.dump()}, {"end_of_stream", true}}}}));
+    scores = output.TakeAnswers().at(
+        0)["dynamic_metadata"]["envoy.lb"]["x-gateway-destination-endpoint-scores"];
+    for (const char* message : response) stream.OnMessage(Message(message));
+    stream.OnPeerDone();
+    stream.OnSent();
+  }
+  return scores.at("10.0.0.1:8000") != scores.at("10.0.0.2:8000");
+}
+
+TEST(ExtProcStream, APrefixDoesNotStayWithAServerThatFailed) {
+  const char kBody[] = R"({"response_body": {"body": "x", "end_of_stream": true}})";
+  const char kPiece[] = R"({"response_body": {"body": "x"}})";
+  const char kGrpc[] = R"({"response_headers": {"headers": [[":status", "200"]]}})";
+  const auto http = [](const char* status) {
+    return std::string(R"({"response_headers": {"headers": [[":status", ")") + status + R"("]]}})";
+  };
+  const auto trailers_only = [](const char* status) {
+    return std::string(R"({"response_headers": {"end_of_stream": true, "headers": )") +
+           R"([[":status", "200"], ["grpc-status", ")" + status + R"("]]}})";
+  };
+  EXPECT_TRUE(KeepsThePrefixAfter({http("200").c_str(), kBody}));
+  EXPECT_TRUE(KeepsThePrefixAfter({http("499").c_str(), kBody}));
+  EXPECT_FALSE(KeepsThePrefixAfter({http("500").c_str(), kBody}));
+  EXPECT_FALSE(KeepsThePrefixAfter({http("503").c_str(), kPiece, kBody}));
+  EXPECT_TRUE(KeepsThePrefixAfter({trailers_only("0").c_str()}));
+  EXPECT_TRUE(KeepsThePrefixAfter({trailers_only("3").c_str()})) << "the client's mistake";
+  EXPECT_FALSE(KeepsThePrefixAfter({trailers_only("14").c_str()}));
+  EXPECT_FALSE(KeepsThePrefixAfter(
+      {kGrpc, R"({"response_trailers": {"headers": [["grpc-status", "13"]]}})"}));
+}
+
 TEST(ExtProcStream, MeasuresInTheInjectedTime) {
   Picker picker(PipelineOf("scorers"), Json::parse(kOneEndpoint));
   RecordingOutput output;
