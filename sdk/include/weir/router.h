@@ -48,8 +48,8 @@ struct RouterStats {
   uint64_t decisions_all_dropped = 0;  // filters left nothing
   uint64_t flights_begun = 0;
   uint64_t flights_ended = 0;
-  uint64_t flights_refused = 0;  // above kFlightsMax
-  uint64_t memory_bytes = 0;     // decision states and flights held for reuse
+  uint64_t flights_refused = 0;  // above kFlightsMax, or without memory
+  uint64_t memory_bytes = 0;     // of decisions, with their scratch memory, and flights
   std::vector<Plugin> plugins;
 };
 
@@ -115,7 +115,8 @@ class Router {
   absl::StatusOr<Decision> Decide(const Request& request, const DecideInputs& inputs) const;
 
   // Counts the request as in flight on targets()[target_index] until the flight ends: 0 for the
-  // primary, another if a fallback took over. Empty, and counted in stats, above kFlightsMax.
+  // primary, another if a fallback took over. Empty, and counted in stats, above kFlightsMax and
+  // when memory ran out.
   // REQUIRES: the request that was decided is still alive, or decision.ReleaseRequest() was called.
   // [hot, concurrent]
   Flight Begin(const Decision& decision, uint32_t target_index = 0) const;

@@ -10,27 +10,34 @@ constexpr uint64_t kFirstBlockBytes = 16 << 10;
 }  // namespace
 
 bool Arena::Grow(uint64_t bytes) noexcept {
-  if (bytes_held_ + bytes > bytes_max_) return false;
-  uint64_t size = std::max({bytes, bytes_held_, kFirstBlockBytes});
-  size = std::min(size, bytes_max_ - bytes_held_) & ~uint64_t{15};
-  std::unique_ptr<std::byte[]> memory(new (std::nothrow) std::byte[size]);
-  if (memory == nullptr || size < bytes) return false;
-  next_ = memory.get();
-  end_ = next_ + size;
-  bytes_held_ += size;
-  blocks_.push_back({std::move(memory), size});
+  const uint64_t held = bytes_held();
+  if (held + bytes > bytes_max_ || block_count_ == kBlocksMax) return false;
+  uint64_t size = std::max({bytes, held, kFirstBlockBytes});
+  size = std::min(size, bytes_max_ - held) & ~uint64_t{15};
+  if (size < bytes) return false;
+  std::byte* memory = new (std::nothrow) std::byte[size];
+  if (memory == nullptr) return false;
+  blocks_[block_count_++].reset(memory);
+  next_ = memory;
+  end_ = memory + size;
+  bytes_held_.store(held + size, std::memory_order_relaxed);
   return true;
 }
 
 void Arena::Reset() noexcept {
-  if (blocks_.size() > 1) {
-    const uint64_t total = bytes_held_;
-    blocks_.clear();
-    bytes_held_ = 0;
-    next_ = end_ = nullptr;
+  if (block_count_ > 1) {
+    const uint64_t total = bytes_held();
+    Free();
     Grow(total);
   }
-  if (!blocks_.empty()) next_ = blocks_.front().memory.get();
+  next_ = blocks_[0].get();
+}
+
+void Arena::Free() noexcept {
+  for (uint32_t i = 0; i < block_count_; ++i) blocks_[i].reset();
+  block_count_ = 0;
+  bytes_held_.store(0, std::memory_order_relaxed);
+  next_ = end_ = nullptr;
 }
 
 }  // namespace weir::internal

@@ -1,13 +1,14 @@
 // base/arena.h: scratch memory of one decision, kept from decision to decision.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <span>
-#include <vector>
 
 #include "base/check.h"
 
@@ -17,9 +18,10 @@ namespace weir::internal {
 // nothing. One thread at a time.
 class Arena {
  public:
-  explicit Arena(uint64_t bytes_max) : bytes_max_(bytes_max) {}
+  explicit Arena(uint64_t bytes_max) noexcept : bytes_max_(bytes_max) {}
 
-  // 16-byte aligned, not cleared, not null for 0 bytes; null beyond bytes_max. [hot]
+  // 16-byte aligned, not cleared, not null for 0 bytes; null beyond bytes_max, and when the process
+  // has no memory. [hot]
   void* Allocate(uint64_t bytes) noexcept {
     if (bytes > bytes_max_) return nullptr;
     bytes = bytes == 0 ? 16 : (bytes + 15) & ~uint64_t{15};
@@ -45,20 +47,24 @@ class Arena {
   // amount allocates nothing.
   void Reset() noexcept;
 
-  uint64_t bytes_held() const noexcept { return bytes_held_; }
+  // The same, and gives all memory back.
+  void Free() noexcept;
+
+  // By any thread. [hot, concurrent]
+  uint64_t bytes_held() const noexcept { return bytes_held_.load(std::memory_order_relaxed); }
 
  private:
+  // Each block is as large as all before it, so that these are enough for 1 GiB.
+  static constexpr uint32_t kBlocksMax = 18;
+
   bool Grow(uint64_t bytes) noexcept;
 
-  struct Block {
-    std::unique_ptr<std::byte[]> memory;
-    uint64_t size_bytes;
-  };
-  uint64_t bytes_max_;
-  uint64_t bytes_held_ = 0;
+  const uint64_t bytes_max_;
+  std::atomic<uint64_t> bytes_held_{0};  // written by the one thread that uses the arena
   std::byte* next_ = nullptr;
   std::byte* end_ = nullptr;
-  std::vector<Block> blocks_;
+  uint32_t block_count_ = 0;
+  std::array<std::unique_ptr<std::byte[]>, kBlocksMax> blocks_;
 };
 
 }  // namespace weir::internal

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <type_traits>
 
 #include "base/check.h"
 
@@ -20,8 +22,9 @@ class FreeList {
   FreeList(const FreeList&) = delete;
   FreeList& operator=(const FreeList&) = delete;
 
-  // Null when kSizeMax objects are out. Allocates only while the list grows.
-  T* Take() {
+  // Null when kSizeMax objects are out, or no memory is left for more. Allocates only while the
+  // list grows.
+  T* Take() noexcept {
     uint64_t head = head_.load(std::memory_order_acquire);
     while (Index(head) != kNone) {
       T& object = At(Index(head));
@@ -54,19 +57,22 @@ class FreeList {
   static constexpr uint32_t kChunk = 64;
   static constexpr uint32_t kNone = UINT32_MAX;
   static_assert(kSizeMax % kChunk == 0);
+  static_assert(std::is_nothrow_default_constructible_v<T>);
 
   static uint32_t Index(uint64_t head) { return static_cast<uint32_t>(head); }
   static uint64_t Pack(uint32_t index, uint64_t old_head) {
     return (((old_head >> 32) + 1) << 32) | index;
   }
 
-  T* Grow() {
+  T* Grow() noexcept {
     std::lock_guard lock(grow_mutex_);
     const uint32_t index = size_.load(std::memory_order_relaxed);
     if (index == kSizeMax) return nullptr;
     std::atomic<T*>& chunk = chunks_[index / kChunk];
     if (chunk.load(std::memory_order_relaxed) == nullptr) {
-      chunk.store(new T[kChunk], std::memory_order_release);
+      T* const more = new (std::nothrow) T[kChunk];
+      if (more == nullptr) return nullptr;
+      chunk.store(more, std::memory_order_release);
     }
     T& object = chunk.load(std::memory_order_relaxed)[index % kChunk];
     object.free_index = index;

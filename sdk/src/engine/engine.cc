@@ -1,13 +1,19 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "base/fork_salt.h"
 #include "weir/decision_recorder.h"
 
 namespace weir::internal {
 namespace {
+
+// A decision that needed more scratch memory gives it back: few do, and each could keep the most
+// that one may have.
+constexpr uint64_t kArenaBytesKept = 1 << 20;
 
 RouterNeeds NeedsOf(const Pipeline& pipeline) {
   RouterNeeds needs;
@@ -51,7 +57,9 @@ Engine::Engine(const RouterOptions& options, const Resources& resources)
       pool_(clock_, [this](uint32_t slot) { SlotFreed(slot); }),
       resources_(resources),
       next_seed_(options.seed != 0 ? options.seed : static_cast<uint64_t>(clock_.now_ns())),
-      recorded_(new std::atomic<DecisionState*>[std::max(1u, options.decisions_kept)]()) {}
+      recorded_(new std::atomic<DecisionState*>[std::max(1u, options.decisions_kept)]()) {
+  WatchForks();
+}
 
 absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::string_view text,
                                                        const std::string& name,
@@ -104,6 +112,7 @@ Engine::~Engine() = default;
 
 absl::StatusOr<DecisionState*> Engine::DecideNow(const Request& request) {
   uint64_t mixed = next_seed_.fetch_add(1, std::memory_order_relaxed);
+  if (options_.seed == 0) mixed ^= fork_salt.load(std::memory_order_relaxed) << 32;
   return Decide(request, nullptr, clock_.now_ns(), SplitMix64(mixed));
 }
 
@@ -112,7 +121,7 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
                                               int64_t now_ns, uint64_t seed, const SentLoad& sent) {
   DecisionState* state = decisions_.Take();
   if (state == nullptr) {
-    return absl::ResourceExhaustedError("too many decisions exist at one time");
+    return absl::ResourceExhaustedError("too many decisions exist at one time, or memory ran out");
   }
   state->engine = this;
   state->arena.Reset();
@@ -144,11 +153,16 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
   if (code == Code::kUnavailable) no_endpoint_count_.fetch_add(1, std::memory_order_relaxed);
   if (code == Code::kResourceExhausted) all_dropped_count_.fetch_add(1, std::memory_order_relaxed);
   const std::string_view refusal = state->refusal;
-  decisions_.Return(state);
+  Recycle(state);
   return absl::Status(static_cast<absl::StatusCode>(code), {refusal.data(), refusal.size()});
 }
 
-void Engine::Release(DecisionState* state) noexcept { decisions_.Return(state); }
+void Engine::Release(DecisionState* state) noexcept { Recycle(state); }
+
+void Engine::Recycle(DecisionState* state) noexcept {
+  if (state->arena.bytes_held() > kArenaBytesKept) state->arena.Free();
+  decisions_.Return(state);
+}
 
 FlightState* Engine::Begin(const DecisionState& state, uint32_t target_index) noexcept {
   if (WEIR_BUG_IF(target_index >= state.target_count)) return nullptr;
@@ -242,12 +256,12 @@ void Engine::Finish(FlightState* flight, const Usage& usage, End end) noexcept {
 
 void Engine::Record(DecisionState* state) noexcept {
   if (options_.decisions_kept == 0) {
-    decisions_.Return(state);
+    Recycle(state);
     return;
   }
   const uint64_t place = next_record_.fetch_add(1, std::memory_order_relaxed);
   DecisionState* old = recorded_[place % options_.decisions_kept].exchange(state);
-  if (old != nullptr) decisions_.Return(old);
+  if (old != nullptr) Recycle(old);
 }
 
 std::vector<Explanation> Engine::RecentDecisions() {
@@ -260,7 +274,7 @@ std::vector<Explanation> Engine::RecentDecisions() {
     if (state == nullptr) continue;
     explanations.push_back(Explain(*state));
     DecisionState* empty = nullptr;
-    if (!place.compare_exchange_strong(empty, state)) decisions_.Return(state);
+    if (!place.compare_exchange_strong(empty, state)) Recycle(state);
   }
   return explanations;
 }
@@ -275,6 +289,9 @@ RouterStats Engine::Stats() {
   stats.flights_refused = flights_refused_.load(std::memory_order_relaxed);
   stats.memory_bytes = uint64_t{decisions_.size()} * sizeof(DecisionState) +
                        uint64_t{flights_.size()} * sizeof(FlightState);
+  for (uint32_t i = 0; i < decisions_.size(); ++i) {
+    stats.memory_bytes += decisions_.At(i).arena.bytes_held();
+  }
   for (size_t p = 0; p < pipeline_->instances.size(); ++p) {
     RouterStats::Plugin& plugin = stats.plugins.emplace_back();
     plugin.name = pipeline_->spec.plugins[p].name;
@@ -331,10 +348,16 @@ void Engine::CountPlugin(uint32_t plugin, uint32_t counter, uint64_t delta) noex
 
 void Engine::CountFailure(uint32_t plugin, std::string_view call, weir_code code) noexcept {
   if (counters_[plugin].failures.fetch_add(1, std::memory_order_relaxed) != 0) return;
-  Log(LogLevel::kError,
-      absl::StrCat("plugin \"", pipeline_->spec.plugins[plugin].name, "\": ", std::string(call),
-                   " failed with ", std::string(CodeName(static_cast<Code>(code))),
-                   "; later failures are only counted"));
+  const std::string_view name =
+      std::string_view(pipeline_->spec.plugins[plugin].name).substr(0, kNameBytesMax);
+  const std::string_view code_name = CodeName(static_cast<Code>(code));
+  std::array<char, 1024> text;  // this is hot, and memory may be what the plugin lacked
+  const int size =
+      std::snprintf(text.data(), text.size(),
+                    "plugin \"%.*s\": %.*s failed with %.*s; later failures are only counted",
+                    static_cast<int>(name.size()), name.data(), static_cast<int>(call.size()),
+                    call.data(), static_cast<int>(code_name.size()), code_name.data());
+  Log(LogLevel::kError, {text.data(), std::min<size_t>(size, text.size() - 1)});
 }
 
 void Engine::Log(LogLevel level, std::string_view text) const {

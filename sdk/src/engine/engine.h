@@ -91,6 +91,8 @@ class Engine {
   // is missing, because its producer failed.
   bool BindColumns(uint32_t plugin, void* const* columns, BoundColumns& bound,
                    weir_batch& batch) const noexcept;
+  // Gives a decision's memory back to the list, and what is more than usual to the process.
+  void Recycle(DecisionState* state) noexcept;
   void CountFailure(uint32_t plugin, std::string_view call, weir_code code) noexcept;
   void SlotFreed(uint32_t slot) noexcept;
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "testing/allocation_guard.h"
+
 namespace weir::internal {
 namespace {
 
@@ -31,6 +33,33 @@ TEST(Arena, KeepsMemoryAndMergesBlocksOnReset) {
     arena.Reset();
     EXPECT_EQ(arena.bytes_held(), held);
   }
+}
+
+TEST(Arena, DoublesUpToItsLimit) {
+  Arena arena(64 << 20);
+  while (arena.Allocate(1000) != nullptr) {
+  }
+  EXPECT_GT(arena.bytes_held(), (64 << 20) - 2000);
+  arena.Reset();
+  EXPECT_NE(arena.Allocate(63 << 20), nullptr);
+  arena.Free();
+  EXPECT_EQ(arena.bytes_held(), 0u);
+  EXPECT_NE(arena.Allocate(1), nullptr);
+}
+
+TEST(Arena, SaysWhenTheProcessHasNoMemory) {
+  Arena arena(1 << 20);
+  {
+    const testing::AllocationFails fails(0);
+    EXPECT_EQ(arena.Allocate(1), nullptr);
+  }
+  for (int i = 0; i < 10; ++i) ASSERT_NE(arena.Allocate(20'000), nullptr);
+  {
+    const testing::AllocationFails fails(0);
+    arena.Reset();
+    EXPECT_EQ(arena.Allocate(1), nullptr) << "the blocks are gone, the one for all is not there";
+  }
+  EXPECT_NE(arena.Allocate(1), nullptr);
 }
 
 TEST(Arena, RefusesAboveItsLimitAndStaysUsable) {

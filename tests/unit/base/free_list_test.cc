@@ -6,6 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "testing/allocation_guard.h"
+
 namespace weir::internal {
 namespace {
 
@@ -24,6 +26,16 @@ TEST(FreeList, HandsOutDistinctObjectsUpToItsLimitAndReusesThem) {
   list.Return(*taken.begin());
   EXPECT_EQ(list.Take(), *taken.begin());
   EXPECT_EQ(list.size(), 128u);
+}
+
+TEST(FreeList, HasNothingMoreWhenTheProcessHasNoMemory) {
+  FreeList<Item, 128> list;
+  {
+    const testing::AllocationFails fails(0);
+    EXPECT_EQ(list.Take(), nullptr);
+  }
+  EXPECT_EQ(list.size(), 0u);
+  EXPECT_NE(list.Take(), nullptr);
 }
 
 TEST(FreeList, NeverGivesOneObjectToTwoThreads) {

@@ -1,6 +1,8 @@
 // The C API, used as it should be.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -409,6 +411,97 @@ TEST_F(CapiTest, HotCallsAllocateNothingInSteadyState) {
     for (int i = 0; i < 100; ++i) ASSERT_TRUE(serve());
   }
   weir_intake_destroy(&intake);
+}
+
+// Whichever allocation finds no memory: a code, and the next request is served.
+TEST_F(CapiTest, SaysWhenNoMemoryIsLeft) {
+  const weir_str files[] = {Str(WEIR_BIN_DIR "/libbad_plugins.so")};
+  weir_router_options options = weir_router_options_init();
+  options.plugin_files = files;
+  options.plugin_file_count = 1;
+  options.log = [](void*, uint32_t, weir_str) {};
+  options.config_text =
+      Str("apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n"
+          "- {type: throwing-scorer}\n- {type: prefix-cache-scorer}\n- {type: max-score-picker}\n");
+  weir_http_request request = weir_http_request_init();
+  request.path = Str("/v1/chat/completions");
+  request.body = Str(R"({"model":"m","messages":[{"role":"user","content":"Hello \"there\""}]})");
+  bool any_failed = true;
+  int refused = 0;
+  for (uint64_t calls = 0; any_failed; ++calls) {
+    weir_router_destroy(&router_);
+    ASSERT_EQ(weir_router_create(&options, &router_, error_.get()), WEIR_OK) << error_.text();
+    Add("a", 1);
+    weir_intake* intake = nullptr;
+    ASSERT_EQ(weir_intake_create(router_, 1, &intake, nullptr), WEIR_OK);
+    const auto serve = [&] {
+      weir_decision decision = {};
+      weir_flight flight = {};
+      weir_code code = weir_intake_decide(intake, &request, &decision, nullptr, error_.get());
+      if (code == WEIR_OK) code = weir_begin(&decision, 0, &flight, error_.get());
+      if (code == WEIR_OK) code = weir_flight_finish(&flight, nullptr);
+      weir_decision_release(&decision);
+      return code;
+    };
+    {
+      const AllocationFails fails(calls);
+      const weir_code code = serve();
+      any_failed = fails.failed() > 0;
+      EXPECT_TRUE(code == WEIR_OK || code == WEIR_RESOURCE_EXHAUSTED) << calls << " gave " << code;
+      if (code != WEIR_OK) ++refused;
+    }
+    EXPECT_EQ(serve(), WEIR_OK) << calls << ": " << error_.text();
+    EXPECT_EQ(Stats().flights_begun, Stats().flights_ended);
+    weir_intake_destroy(&intake);
+  }
+  EXPECT_GT(refused, 2) << "decision, scratch memory and flight at least";
+}
+
+// 32 picks among eight equal endpoints, as digits.
+std::string Picks(const weir_router* router) {
+  std::string picks;
+  for (int i = 0; i < 32; ++i) {
+    const weir_query query = weir_query_init();
+    weir_decision decision = {};
+    weir_target target = {};
+    uint64_t count = 0;
+    if (weir_decide(router, &query, &decision, nullptr) != WEIR_OK) return "refused";
+    weir_decision_targets(&decision, &target, 1, &count);
+    picks += target.name.data[target.name.size - 1];
+    weir_decision_release(&decision);
+  }
+  return picks;
+}
+std::string PicksOfAChild(const weir_router* router) {
+  int ends[2];
+  if (pipe(ends) != 0) return "no pipe";
+  const pid_t child = fork();
+  if (child == 0) {
+    const std::string picks = Picks(router);
+    _exit(write(ends[1], picks.data(), picks.size()) == 32 ? 0 : 1);
+  }
+  char picks[32] = {};
+  const ssize_t size = read(ends[0], picks, sizeof(picks));
+  int status = -1;
+  waitpid(child, &status, 0);
+  close(ends[0]);
+  close(ends[1]);
+  return status == 0 ? std::string(picks, size) : "failed";
+}
+
+TEST_F(CapiTest, ForkedProcessesDrawApartUnlessASeedWasGiven) {
+  for (const uint64_t seed : {0, 7}) {
+    weir_router_options options = weir_router_options_init();
+    options.seed = seed;
+    weir_router_destroy(&router_);
+    ASSERT_EQ(weir_router_create(&options, &router_, error_.get()), WEIR_OK) << error_.text();
+    for (int i = 0; i < 8; ++i) Add(std::to_string(i), 1 + i);
+    const std::string first = PicksOfAChild(router_), second = PicksOfAChild(router_);
+    const std::string own = Picks(router_);
+    EXPECT_EQ(own.size(), 32u) << own;
+    EXPECT_EQ(first == second, seed != 0) << first << " " << second;
+    EXPECT_EQ(first == own, seed != 0) << first << " " << own;
+  }
 }
 
 TEST_F(CapiTest, ManyThreadsDecideAtOnce) {

@@ -608,6 +608,25 @@ TEST_F(RouterTest, DecisionsThatExistAreBounded) {
   EXPECT_TRUE(router.Decide(Request{}).ok());
 }
 
+TEST_F(RouterTest, MemoryIsCountedAndGivenBackAboveTheUsual) {
+  const Router router = Make(Plain({"max-score-picker"}));
+  Add(router, "a");
+  const auto bytes = [&] { return router.stats().memory_bytes; };
+  EXPECT_EQ(bytes(), 0u);
+  { const Decision small = router.Decide(Request{}).value(); }
+  const uint64_t usual = bytes();
+  EXPECT_GE(usual, 16u << 10) << "its scratch memory stays for the next one";
+  const std::string text(3 << 20, 'x');
+  const PromptPart part{.bytes = std::string_view(text).substr(1)};
+  const Prompt prompt{.parts = {&part, 1}};
+  {
+    const Decision large = router.Decide(Request{.prompts = {&prompt, 1}}).value();
+    EXPECT_GE(bytes(), usual + text.size() - (64 << 10));
+  }
+  EXPECT_LE(bytes(), usual);
+  EXPECT_TRUE(router.Decide(Request{}).ok());
+}
+
 TEST_F(RouterTest, RequestsInFlightAreBounded) {
   const Router router = Make(Plain({"max-score-picker"}));
   const EndpointId a = Add(router, "a");

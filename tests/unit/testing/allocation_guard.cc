@@ -9,6 +9,15 @@ namespace {
 
 thread_local uint64_t allocation_count = 0;
 thread_local uint32_t forbidden_depth = 0;
+thread_local uint64_t calls_left = UINT64_MAX;
+thread_local uint64_t calls_failed = 0;
+
+bool Fails() {
+  if (calls_left == UINT64_MAX) return false;
+  if (calls_left > 0) return --calls_left, false;
+  ++calls_failed;
+  return true;
+}
 
 void Note(std::size_t size_bytes) {
   ++allocation_count;
@@ -20,12 +29,14 @@ void Note(std::size_t size_bytes) {
 
 void* Allocate(std::size_t size_bytes) {
   Note(size_bytes);
+  if (Fails()) throw std::bad_alloc();
   if (void* memory = std::malloc(size_bytes == 0 ? 1 : size_bytes)) return memory;
   throw std::bad_alloc();
 }
 
 void* Allocate(std::size_t size_bytes, std::align_val_t alignment) {
   Note(size_bytes);
+  if (Fails()) throw std::bad_alloc();
   const auto align = static_cast<std::size_t>(alignment);
   const std::size_t rounded = (size_bytes + align - 1) / align * align;
   if (void* memory = std::aligned_alloc(align, rounded == 0 ? align : rounded)) return memory;
@@ -42,6 +53,13 @@ AllocationForbidden::~AllocationForbidden() { --forbidden_depth; }
 AllocationAllowed::AllocationAllowed() noexcept : depth_(forbidden_depth) { forbidden_depth = 0; }
 AllocationAllowed::~AllocationAllowed() { forbidden_depth = depth_; }
 
+AllocationFails::AllocationFails(uint64_t calls) noexcept {
+  calls_left = calls;
+  calls_failed = 0;
+}
+AllocationFails::~AllocationFails() { calls_left = UINT64_MAX; }
+uint64_t AllocationFails::failed() const noexcept { return calls_failed; }
+
 }  // namespace weir::testing
 
 using weir::testing::Allocate;
@@ -54,6 +72,7 @@ void* operator new(std::size_t size, std::align_val_t align) { return Allocate(s
 void* operator new[](std::size_t size, std::align_val_t align) { return Allocate(size, align); }
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   weir::testing::Note(size);
+  if (weir::testing::Fails()) return nullptr;
   return std::malloc(size == 0 ? 1 : size);
 }
 void* operator new[](std::size_t size, const std::nothrow_t& tag) noexcept {

@@ -30,4 +30,17 @@ class AllocationAllowed {
   uint32_t depth_;
 };
 
+// While one lives, operator new in this thread finds no memory after `calls` more calls. One at a
+// time.
+class AllocationFails {
+ public:
+  explicit AllocationFails(uint64_t calls) noexcept;
+  ~AllocationFails();
+  AllocationFails(const AllocationFails&) = delete;
+  AllocationFails& operator=(const AllocationFails&) = delete;
+
+  // Calls that found none.
+  uint64_t failed() const noexcept;
+};
+
 }  // namespace weir::testing

@@ -24,7 +24,8 @@
  * Threads. Functions on a weir_router may run in any number of threads at once. A decision, a
  * flight and an intake belong to one thread at a time; functions that take a const weir_decision
  * may run in several. weir starts no thread and reads no clock but CLOCK_MONOTONIC or yours. After
- * fork() a router serves parent and child apart, if no other thread was inside weir at that moment.
+ * fork() a router serves parent and child apart, if no other thread was inside weir at that moment;
+ * unless a seed was given, each has draws of its own.
  *
  * Versions. Structs that start with struct_size grow at their end within a major version; set the
  * size with the init functions, which also fill in defaults. Structs marked "frozen" never change.
@@ -157,8 +158,8 @@ typedef struct weir_stats {
   uint64_t decisions_all_dropped; /* filters left nothing */
   uint64_t flights_begun;
   uint64_t flights_ended;
-  uint64_t flights_refused; /* above the limit of flights */
-  uint64_t memory_bytes;    /* held for decisions and flights */
+  uint64_t flights_refused; /* above the limit of flights, or without memory */
+  uint64_t memory_bytes;    /* held for decisions, with their scratch memory, and flights */
 } weir_stats;
 
 static inline weir_stats weir_stats_init(void) {
