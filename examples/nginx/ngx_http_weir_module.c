@@ -8,7 +8,8 @@
  *   location /v1/  { proxy_pass http://models; }
  *   location /weir { weir_status models; }
  *
- * Each worker has a router of its own and counts the requests that it proxies itself. */
+ * Each worker has a router of its own and counts the requests that it proxies itself. The master
+ * makes one, too, to check the pipeline, and drops it: a copy of it would draw alike everywhere. */
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
@@ -17,6 +18,7 @@
 /* Headers that are shown to weir; it takes no more. */
 #define NGX_HTTP_WEIR_HEADERS_MAX 128
 #define NGX_HTTP_WEIR_TARGETS_MAX 16
+#define NGX_HTTP_WEIR_PIPELINE_BYTES ((1 << 20) + 1) /* one more than weir takes: it says so */
 
 typedef struct {
   struct sockaddr* sockaddr;
@@ -26,10 +28,11 @@ typedef struct {
 } ngx_http_weir_server_t;
 
 typedef struct {
-  ngx_str_t pipeline;
-  weir_router* router;
+  ngx_str_t pipeline;  /* its file; empty: the default */
+  ngx_str_t text;      /* what it held at the start: workers may not be allowed to read it */
+  ngx_array_t servers; /* ngx_http_weir_server_t; the block is not of weir if it has none */
+  weir_router* router; /* null in the master */
   weir_intake* intake; /* a worker has one thread */
-  ngx_array_t servers; /* ngx_http_weir_server_t */
 } ngx_http_weir_srv_conf_t;
 
 /* One request: its decision, and the flight to the server that is tried now. */
@@ -48,6 +51,7 @@ static char* ngx_http_weir_status(ngx_conf_t* cf, ngx_command_t* cmd, void* conf
 static void* ngx_http_weir_create_srv_conf(ngx_conf_t* cf);
 static void* ngx_http_weir_create_loc_conf(ngx_conf_t* cf);
 static ngx_int_t ngx_http_weir_add_filter(ngx_conf_t* cf);
+static ngx_int_t ngx_http_weir_init_process(ngx_cycle_t* cycle);
 
 static ngx_http_output_body_filter_pt ngx_http_weir_next_body_filter;
 
@@ -68,7 +72,7 @@ ngx_module_t ngx_http_weir_module = {NGX_MODULE_V1,
                                      NGX_HTTP_MODULE,
                                      NULL,
                                      NULL,
-                                     NULL,
+                                     ngx_http_weir_init_process,
                                      NULL,
                                      NULL,
                                      NULL,
@@ -295,17 +299,69 @@ static void ngx_http_weir_destroy(void* data) {
   weir_router_destroy(&conf->router);
 }
 
-static ngx_int_t ngx_http_weir_add_server(ngx_http_weir_srv_conf_t* conf, ngx_addr_t* addr,
-                                          weir_buffer* error) {
-  weir_endpoint endpoint = weir_endpoint_init();
-  ngx_http_weir_server_t* server = ngx_array_push(&conf->servers);
-  if (server == NULL) return NGX_ERROR;
-  server->sockaddr = addr->sockaddr;
-  server->socklen = addr->socklen;
-  server->name = addr->name;
-  endpoint.name = endpoint.address = ngx_http_weir_str(addr->name);
-  return weir_pool_upsert(conf->router, &endpoint, &server->id, error) == WEIR_OK ? NGX_OK
-                                                                                  : NGX_ERROR;
+/* Makes router and intake from what the configuration left in conf. */
+static ngx_int_t ngx_http_weir_create(ngx_http_weir_srv_conf_t* conf, ngx_log_t* log) {
+  char text[1024];
+  weir_buffer error = {text, sizeof(text), 0};
+  weir_router_options options = weir_router_options_init();
+  ngx_http_weir_server_t* servers = conf->servers.elts;
+  ngx_uint_t i;
+  options.config_text = ngx_http_weir_str(conf->text);
+  options.config_name = ngx_http_weir_str(conf->pipeline);
+  options.log = ngx_http_weir_log;
+  if (weir_router_create(&options, &conf->router, &error) != WEIR_OK ||
+      weir_intake_create(conf->router, 0, &conf->intake, &error) != WEIR_OK) {
+    ngx_log_error(NGX_LOG_EMERG, log, 0, "weir: %s", text);
+    return NGX_ERROR;
+  }
+  for (i = 0; i < conf->servers.nelts; ++i) {
+    weir_endpoint endpoint = weir_endpoint_init();
+    endpoint.name = endpoint.address = ngx_http_weir_str(servers[i].name);
+    if (weir_pool_upsert(conf->router, &endpoint, &servers[i].id, &error) != WEIR_OK) {
+      ngx_log_error(NGX_LOG_EMERG, log, 0, "weir: %s", text);
+      return NGX_ERROR;
+    }
+  }
+  return NGX_OK;
+}
+
+static ngx_int_t ngx_http_weir_init_process(ngx_cycle_t* cycle) {
+  ngx_http_upstream_main_conf_t* main =
+      ngx_http_cycle_get_module_main_conf(cycle, ngx_http_upstream_module);
+  ngx_http_upstream_srv_conf_t** upstreams;
+  ngx_http_weir_srv_conf_t* conf;
+  ngx_uint_t i;
+  if (main == NULL) return NGX_OK; /* no http block */
+  upstreams = main->upstreams.elts;
+  for (i = 0; i < main->upstreams.nelts; ++i) {
+    if (upstreams[i]->srv_conf == NULL) continue;
+    conf = ngx_http_conf_upstream_srv_conf(upstreams[i], ngx_http_weir_module);
+    if (conf->servers.elts != NULL && ngx_http_weir_create(conf, cycle->log) != NGX_OK) {
+      return NGX_ERROR;
+    }
+  }
+  return NGX_OK;
+}
+
+static ngx_int_t ngx_http_weir_read(ngx_conf_t* cf, ngx_http_weir_srv_conf_t* conf) {
+  ngx_file_t file;
+  ssize_t size = NGX_ERROR;
+  ngx_memzero(&file, sizeof(file));
+  file.name = conf->pipeline;
+  file.log = cf->log;
+  file.fd = ngx_open_file(file.name.data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+  if (file.fd == NGX_INVALID_FILE) {
+    ngx_log_error(NGX_LOG_EMERG, cf->log, ngx_errno, ngx_open_file_n " \"%V\" failed", &file.name);
+    return NGX_ERROR;
+  }
+  conf->text.data = ngx_palloc(cf->pool, NGX_HTTP_WEIR_PIPELINE_BYTES);
+  if (conf->text.data != NULL) {
+    size = ngx_read_file(&file, conf->text.data, NGX_HTTP_WEIR_PIPELINE_BYTES, 0);
+  }
+  ngx_close_file(file.fd);
+  if (size == NGX_ERROR) return NGX_ERROR;
+  conf->text.len = size;
+  return NGX_OK;
 }
 
 /* What weir would have to ignore: it balances by the pipeline, and checks no server's health. */
@@ -316,11 +372,9 @@ static ngx_flag_t ngx_http_weir_has_options(const ngx_http_upstream_server_t* se
 
 static ngx_int_t ngx_http_weir_init_upstream(ngx_conf_t* cf, ngx_http_upstream_srv_conf_t* us) {
   ngx_http_weir_srv_conf_t* conf = ngx_http_conf_upstream_srv_conf(us, ngx_http_weir_module);
-  char text[1024];
-  weir_buffer error = {text, sizeof(text), 0};
-  weir_router_options options = weir_router_options_init();
   ngx_pool_cleanup_t* cleanup = ngx_pool_cleanup_add(cf->pool, 0);
   ngx_http_upstream_server_t* servers;
+  ngx_http_weir_server_t* server;
   ngx_uint_t i, n;
   if (cleanup == NULL || us->servers == NULL) return NGX_ERROR;
   if (ngx_array_init(&conf->servers, cf->pool, 8, sizeof(ngx_http_weir_server_t)) != NGX_OK) {
@@ -328,13 +382,6 @@ static ngx_int_t ngx_http_weir_init_upstream(ngx_conf_t* cf, ngx_http_upstream_s
   }
   cleanup->handler = ngx_http_weir_destroy;
   cleanup->data = conf;
-  options.config_path = ngx_http_weir_str(conf->pipeline);
-  options.log = ngx_http_weir_log;
-  if (weir_router_create(&options, &conf->router, &error) != WEIR_OK ||
-      weir_intake_create(conf->router, 0, &conf->intake, &error) != WEIR_OK) {
-    ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "weir: %s", text);
-    return NGX_ERROR;
-  }
   servers = us->servers->elts;
   for (i = 0; i < us->servers->nelts; ++i) {
     if (ngx_http_weir_has_options(&servers[i])) {
@@ -343,12 +390,16 @@ static ngx_int_t ngx_http_weir_init_upstream(ngx_conf_t* cf, ngx_http_upstream_s
       return NGX_ERROR;
     }
     for (n = 0; n < servers[i].naddrs && !servers[i].down; ++n) {
-      if (ngx_http_weir_add_server(conf, &servers[i].addrs[n], &error) != NGX_OK) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "weir: %s", text);
-        return NGX_ERROR;
-      }
+      server = ngx_array_push(&conf->servers);
+      if (server == NULL) return NGX_ERROR;
+      server->sockaddr = servers[i].addrs[n].sockaddr;
+      server->socklen = servers[i].addrs[n].socklen;
+      server->name = servers[i].addrs[n].name;
     }
   }
+  if (conf->pipeline.len != 0 && ngx_http_weir_read(cf, conf) != NGX_OK) return NGX_ERROR;
+  if (ngx_http_weir_create(conf, cf->log) != NGX_OK) return NGX_ERROR;
+  ngx_http_weir_destroy(conf);
   us->peer.init = ngx_http_weir_init_peer;
   return NGX_OK;
 }

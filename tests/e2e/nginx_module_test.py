@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import threading
 
 import chat
@@ -20,7 +21,7 @@ PIPELINE = ROOT / "examples/nginx/pipeline.yaml"
 CONF = """load_module {module};
 {user}
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {folder}/nginx.pid;
 error_log stderr info;
 events {{ worker_connections 256; }}
@@ -38,7 +39,7 @@ http {{
     keepalive 4;
   }}
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port} reuseport;
     location / {{
       proxy_pass http://models;
       proxy_http_version 1.1;
@@ -46,6 +47,7 @@ http {{
       proxy_buffering {buffering};
       proxy_next_upstream error timeout non_idempotent;
       add_header X-Server $upstream_addr always;
+      add_header X-Worker $pid always;
     }}
     location /tls/ {{ proxy_pass https://models; }}
     location = /weir {{ weir_status models; }}
@@ -58,11 +60,12 @@ http {{
 class Nginx(chat.Proxy):
     """A running nginx. `option`: of each `server` line."""
 
-    def __init__(self, programs, servers, method=f"weir {PIPELINE};", option="", buffering="off"):
+    def __init__(self, programs, servers, method=f"weir {PIPELINE};", option="", buffering="off",
+                 workers=1):
         (self.port,) = free_ports(1)
         self.conf = programs.file("nginx.conf", CONF.format(
             module=MODULE, folder=programs.folder, method=method, port=self.port,
-            buffering=buffering,
+            buffering=buffering, workers=workers,
             user="user root;" if os.geteuid() == 0 else "",  # who reads the test's folder
             servers="\n".join(f"    server 127.0.0.1:{s.port} {option};" for s in servers)))
         self.argv = [NGINX, "-e", "stderr", "-c", self.conf]
@@ -182,12 +185,38 @@ class NginxFaultTest(chat.FaultTest):
         self.assertEqual(nginx.metric("weir_flights"), 0)
         self.assertGreaterEqual(nginx.metric("weir_decisions_total"), 7)
 
+    def test_workers_draw_apart(self):
+        nginx = self.nginx([self.scripted(), self.scripted()], workers=4)
+        drawn = {}
+
+        def enough():
+            answer = nginx.fetch("GET", "/v1/models")
+            drawn.setdefault(answer.headers["x-worker"], []).append(answer.headers["x-server"])
+            return sum(len(servers) >= 32 for servers in drawn.values()) >= 2
+        until(enough, "32 requests of two workers")
+        full = [servers[:32] for servers in drawn.values() if len(servers) >= 32]
+        self.assertNotEqual(full[0], full[1])
+
+    def test_a_worker_that_starts_later_needs_no_file(self):
+        pipeline = self.programs.file("pipeline.yaml", PIPELINE.read_text())
+        nginx = self.nginx([self.scripted()], method=f"weir {pipeline};")
+        pipeline.unlink()
+        first = nginx.chat("hi").headers["x-worker"]
+        os.kill(int(first), signal.SIGKILL)
+        nginx.program.wait_for_line(rf"worker process {first} exited on signal 9")
+        answer = nginx.chat("hi")  # waits in the listening socket for the next worker
+        self.assertEqual(answer.status, 200)
+        self.assertNotEqual(answer.headers["x-worker"], first)
+
     def test_mistakes_stop_the_start(self):
         servers = self.programs.sim()
         wrong = self.programs.file("wrong.yaml", PIPELINE.read_text().replace(
             "type: active-request-scorer", "type: active-requests-scorer"))
+        large = self.programs.file("large.yaml", "#" * ((1 << 20) + 1))
         for method, says in ((f"weir {wrong};", "did you mean"),
-                             ("weir missing.yaml;", "missing.yaml: cannot be read"),
+                             ("weir missing.yaml;", 'missing.yaml" failed (2: No such file'),
+                             ("weir /;", "Is a directory"),
+                             (f"weir {large};", "1048577"),
                              ("least_conn; weir;", "weir\" directive follows another"),
                              ("weir a b;", "invalid number of arguments")):
             nginx = Nginx(self.programs, servers, method)
