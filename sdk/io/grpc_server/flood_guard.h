@@ -9,8 +9,8 @@ namespace weir::io {
 // Each bucket starts full, a burst, and is refilled with time. An honest client stays far below.
 inline constexpr uint32_t kFloodControlBurst = 2000;  // PING, SETTINGS, PRIORITY, CONTINUATION, ...
 inline constexpr uint32_t kFloodControlPerSecond = 500;
-// Calls reset before they were answered, or refused. A proxy whose clients give up makes such
-// resets too, so it is the rate of calls made for nothing that is bounded, not that of resets.
+// Calls reset before a byte of an answer had left, or refused. A proxy whose clients give up makes
+// such resets too, so it is the rate of calls made for nothing that is bounded, not that of resets.
 inline constexpr uint32_t kFloodResetBurst = 2000;
 inline constexpr uint32_t kFloodResetPerSecond = 1000;
 // WINDOW_UPDATE and RST_STREAM answer what we send: each call and each DATA frame earns some.
@@ -70,7 +70,7 @@ class FloodGuard {
   [[nodiscard]] bool OnControlFrame(int64_t now_ns) noexcept { return control_.Take(now_ns); }
   // Received: WINDOW_UPDATE or RST_STREAM. [hot, serial]
   [[nodiscard]] bool OnAnswer(int64_t now_ns) noexcept { return answers_.Take(now_ns); }
-  // A call was reset before it was answered, or refused. [hot, serial]
+  // A call was reset before a byte of an answer had left, or refused. [hot, serial]
   [[nodiscard]] bool OnWastedCall(int64_t now_ns) noexcept { return resets_.Take(now_ns); }
 
   // A DATA frame was sent, or a call begun. [hot, serial]

@@ -45,7 +45,7 @@ void ServerCall::Recycle() noexcept {
   pending_end_.reset();
   status_ = Code::kOk;
   any_message_ = paused_ = throttled_ = client_done_ = half_close_told_ = headers_sent_ = false;
-  deferred_ = finishing_ = trailers_sent_ = closed_ = closed_cleanly_ = false;
+  answered_ = deferred_ = finishing_ = trailers_sent_ = closed_ = closed_cleanly_ = false;
 }
 
 void ServerCall::OnData(std::string_view bytes) {
@@ -224,6 +224,7 @@ void ServerCall::Settle() noexcept {
 
 void ServerCall::MoveTo(GatherBuffer& out, size_t bytes, bool gather) {
   queue_.MoveTo(out, bytes, gather);
+  answered_ = true;
   send_deadline_ns_ =
       queue_.bytes() == 0 ? kNever : After(now_ns(), connection_->core().options.send_ns);
   if (throttled_) NeedAttention();

@@ -66,6 +66,8 @@ class ServerCall final : public GrpcCall, public ListNode {
   // Moves the next bytes to the gather buffer of this write.
   void MoveTo(GatherBuffer& out, size_t bytes, bool gather);
   size_t queued_bytes() const noexcept { return queue_.bytes(); }
+  // Bytes of an answer have left.
+  bool answered() const noexcept { return answered_; }
   // Finish() was called and nothing but the trailers is missing behind the queue.
   bool finishing() const noexcept { return finishing_; }
   // True once: the trailers are to be submitted now.
@@ -147,6 +149,7 @@ class ServerCall final : public GrpcCall, public ListNode {
   bool client_done_ = false;
   bool half_close_told_ = false;
   bool headers_sent_ = false;
+  bool answered_ = false;
   bool deferred_ = false;  // the HTTP/2 library waits for more to send
   bool finishing_ = false;
   bool trailers_sent_ = false;

@@ -89,7 +89,7 @@ struct ConnectionCallbacks {
         break;
       case NGHTTP2_RST_STREAM: {
         const ServerCall* call = Call(session, stream_id);
-        if (call != nullptr && !call->finishing()) self.WasteCall();
+        if (call != nullptr && !call->finishing() && !call->answered()) self.WasteCall();
         return 0;
       }
       case NGHTTP2_SETTINGS:

@@ -320,6 +320,41 @@ TEST_F(GrpcFloodTest, ServedCallsPayForResets) {
   EXPECT_EQ(c.client.goaways, 0);
 }
 
+TEST_F(GrpcFloodTest, CallsThatWereAnsweredAreNotWasted) {
+  TestConnection& c = Connect();
+  for (uint32_t i = 0; i < kFloodResetBurst + 1000 && c.client.goaways == 0; i += 50) {
+    std::vector<int32_t> streams;
+    for (int k = 0; k < 50; ++k) {
+      streams.push_back(c.client.Open());
+      c.client.Send(streams.back(), "x");
+    }
+    Exchange(c);
+    for (const int32_t stream : streams) {
+      nghttp2_submit_rst_stream(c.client.session(), NGHTTP2_FLAG_NONE, stream, NGHTTP2_CANCEL);
+    }
+    Exchange(c);
+  }
+  EXPECT_EQ(c.client.goaways, 0) << "its clients left amid their answers";
+  EXPECT_EQ(handler_.ends.size(), kFloodResetBurst + 1000u);
+}
+
+TEST_F(GrpcFloodTest, AnswersThatNeverLeftAreWasted) {
+  TestConnection& c = Connect();
+  uint32_t opened = 0;
+  while (c.client.goaways == 0 && opened < kFloodResetBurst + 100) {
+    for (int i = 0; i < 50; ++i, ++opened) {
+      const int32_t stream = c.client.Open();
+      c.client.Send(stream, "x");
+      const std::string request = c.client.TakeOutput();
+      nghttp2_submit_rst_stream(c.client.session(), NGHTTP2_FLAG_NONE, stream, NGHTTP2_CANCEL);
+      c.transport.Deliver(request + c.client.TakeOutput());
+    }
+    Exchange(c);
+  }
+  EXPECT_GT(handler_.messages.size(), 0u);
+  EXPECT_EQ(c.client.goaway_error, uint32_t{NGHTTP2_ENHANCE_YOUR_CALM});
+}
+
 TEST_F(GrpcFloodTest, RefusedRequests) {
   TestConnection& c = Connect();
   for (uint32_t i = 0; i < kFloodResetBurst + 100 && c.client.goaways == 0; i += 50) {
