@@ -349,6 +349,7 @@ TEST_F(GrpcFloodTest, AnswersThatNeverLeftAreWasted) {
       nghttp2_submit_rst_stream(c.client.session(), NGHTTP2_FLAG_NONE, stream, NGHTTP2_CANCEL);
       c.transport.Deliver(request + c.client.TakeOutput());
     }
+    c.transport.Notify(kReadable);
     Exchange(c);
   }
   EXPECT_GT(handler_.messages.size(), 0u);
