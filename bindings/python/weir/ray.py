@@ -16,7 +16,7 @@ import logging
 import math
 import time
 import weakref
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from ray.serve.request_router import LocalityMixin, MultiplexMixin, RequestRouter
 
@@ -25,6 +25,9 @@ from weir._prompts import prompt_of
 from weir._ray_engines import (DEFAULT_PIPELINE, DEFAULT_STATS_KEYS, NO_NEWS, REPORTS_KEY,
                                Engine, News, find_engine, make_router, news_of, routers,
                                settings_of)
+
+if TYPE_CHECKING:
+    from weir._native import NamedEndpointFields
 
 __all__ = ["DEFAULT_PIPELINE", "StatsMixin", "WeirRequestRouter", "prompt_of",
            "request_router_config", "routers"]
@@ -140,7 +143,7 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             self._failed(error)
 
     @staticmethod
-    def _endpoint(name: str, replica: Any, old: News, news: News) -> dict[str, Any]:
+    def _endpoint(name: str, replica: Any, old: News, news: News) -> NamedEndpointFields:
         labels = {}
         if replica.node_id:
             labels["node"] = replica.node_id
@@ -152,7 +155,7 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             endpoint.update(news.columns)
             if old.adapters != news.adapters:
                 endpoint["active_adapters"] = sorted(news.adapters)
-        return endpoint
+        return cast("NamedEndpointFields", endpoint)
 
     def on_replica_actor_died(self, replica_id: Any) -> None:
         super().on_replica_actor_died(replica_id)
@@ -295,7 +298,7 @@ class WeirRequestRouter(LocalityMixin, MultiplexMixin, RequestRouter):
 
 
 class _Target(NamedTuple):
-    index: int  # in the decision
+    index: int  # type: ignore[assignment]  # in the decision; no search, as a tuple's is
     replica: Any
 
 
