@@ -240,10 +240,11 @@ absl::StatusOr<YAML::Node> FindList(std::string_view text, std::string_view path
       for (const auto& member : root) {
         if (!member.first.IsScalar() || member.first.Scalar() != "endpoints") continue;
         if (member.second.IsSequence()) return member.second;
-        if (member.second.IsNull()) return YAML::Node(YAML::NodeType::Sequence);
-        return absl::InvalidArgumentError(absl::StrCat(file, ":", LineOf(member.first),
-                                                       ": endpoints: ", Shown(member.second),
-                                                       ", expected a list"));
+        // Nothing may be the beginning of a file that somebody still writes.
+        const std::string shown = member.second.IsNull() ? "nothing" : Shown(member.second);
+        return absl::InvalidArgumentError(
+            absl::StrCat(file, ":", LineOf(member.first), ": endpoints: ", shown,
+                         ", expected a list; [] for one without endpoints"));
       }
     }
     return absl::InvalidArgumentError(

@@ -14,17 +14,20 @@
 namespace weir::io {
 namespace {
 
-// Any change that can make the path name other bytes. Writes count when the file is closed, so that
-// a half-written file is not read.
-constexpr uint32_t kDirectoryEvents = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
-                                      IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF;
+// Any change that can make the path name other bytes, and writes, which count when the file is
+// closed, so that a half-written file is not read.
+constexpr uint32_t kDirectoryEvents = IN_MODIFY | IN_CLOSE_WRITE | IN_CREATE | IN_DELETE |
+                                      IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF;
 constexpr size_t kEventBufferBytes = 16 * 1024;
 
 }  // namespace
 
 PathWatch::PathWatch(EventLoop& loop, const PathWatchOptions& options,
                      std::function<void()> on_change)
-    : loop_(loop), options_(options), on_change_(std::move(on_change)) {}
+    : loop_(loop),
+      options_(options),
+      on_change_(std::move(on_change)),
+      name_(std::filesystem::path(options.path).filename()) {}
 
 absl::StatusOr<std::unique_ptr<PathWatch>> PathWatch::Create(EventLoop& loop,
                                                              const PathWatchOptions& options,
@@ -70,25 +73,43 @@ bool PathWatch::WatchDirectory() {
   return true;
 }
 
-void PathWatch::OnReady(Ready) {
+bool PathWatch::TakeEvents() {
   alignas(inotify_event) char buffer[kEventBufferBytes];
-  // What changed does not matter: a swapped link bears another name than the file.
-  while (read(inotify_.get(), buffer, sizeof(buffer)) == static_cast<ssize_t>(sizeof(buffer))) {
+  bool changed = false;
+  for (ssize_t size; (size = read(inotify_.get(), buffer, sizeof(buffer))) > 0;) {
+    for (ssize_t at = 0; at < size;) {
+      const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
+      at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+      const bool is_file = event->len > 0 && name_ == event->name;
+      if (is_file || (event->mask & IN_Q_OVERFLOW) != 0) {
+        being_written_ = (event->mask & IN_MODIFY) != 0;
+      }
+      // What else changed does not matter: a swapped link bears another name than the file.
+      changed |= is_file || (event->mask & IN_MODIFY) == 0;
+    }
   }
+  return changed;
+}
+
+void PathWatch::OnReady(Ready) {
+  if (!TakeEvents()) return;
   const int64_t now_ns = loop_.now_ns();
   if (!settle_.armed()) first_event_ns_ = now_ns;
-  const int64_t left_ns = first_event_ns_ + options_.settle_max_ns - now_ns;
-  loop_.Arm(settle_, std::max<int64_t>(0, std::min(options_.settle_ns, left_ns)));
+  const int64_t quiet_ns = being_written_ ? options_.recheck_ns : options_.settle_ns;
+  const int64_t max_ns = being_written_ ? options_.recheck_ns : options_.settle_max_ns;
+  const int64_t left_ns = first_event_ns_ + max_ns - now_ns;
+  loop_.Arm(settle_, std::max<int64_t>(0, std::min(quiet_ns, left_ns)));
 }
 
 void PathWatch::Settle() {
+  being_written_ = false;
   WatchDirectory();  // the path may lead to another directory by now
   on_change_();
 }
 
 void PathWatch::Recheck() {
   loop_.Arm(recheck_, options_.recheck_ns);
-  Settle();
+  if (!settle_.armed()) Settle();
 }
 
 }  // namespace weir::io

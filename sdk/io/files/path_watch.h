@@ -20,6 +20,7 @@ struct PathWatchOptions {
   // settle_max_ns, so that one edit is one report.
   int64_t settle_ns = 50'000'000;
   int64_t settle_max_ns = 1'000'000'000;
+  // While somebody writes the file a change waits for the close, at most for recheck_ns.
   // It is also reported this often, for file systems that tell of no changes (network mounts),
   // links to files elsewhere, and directories that are replaced.
   int64_t recheck_ns = 10'000'000'000;
@@ -43,6 +44,8 @@ class PathWatch final : private EventHandler {
  private:
   PathWatch(EventLoop& loop, const PathWatchOptions& options, std::function<void()> on_change);
   void OnReady(Ready ready) override;
+  // Returns whether one of the events may have changed the bytes behind the path.
+  bool TakeEvents();
   absl::Status Start();
   bool WatchDirectory();
   void Settle();
@@ -53,6 +56,8 @@ class PathWatch final : private EventHandler {
   const std::function<void()> on_change_;
   UniqueFd inotify_;
   int directory_watch_ = -1;
+  const std::string name_;      // of the file within its directory
+  bool being_written_ = false;  // and not closed since
   int64_t first_event_ns_ = 0;  // of the changes that settle now
   Timer settle_ = Timer::Calling<&PathWatch::Settle>(*this);
   Timer recheck_ = Timer::Calling<&PathWatch::Recheck>(*this);

@@ -165,11 +165,13 @@ TEST(EndpointsFileTest, DuplicatesAreReportedAndTheFirstCounts) {
 TEST(EndpointsFileTest, AFileWithoutListIsAnError) {
   EXPECT_EQ(Error(""), "endpoints.yaml: endpoints: missing, expected a list of endpoints");
   EXPECT_EQ(Error("[]"), "endpoints.yaml: endpoints: missing, expected a list of endpoints");
-  EXPECT_EQ(Error("a: 1\nendpoints: 7"), "endpoints.yaml:2: endpoints: 7, expected a list");
+  EXPECT_EQ(Error("a: 1\nendpoints: 7"),
+            "endpoints.yaml:2: endpoints: 7, expected a list; [] for one without endpoints");
+  EXPECT_EQ(Error("endpoints:\n"),
+            "endpoints.yaml:1: endpoints: nothing, expected a list; [] for one without endpoints");
   EXPECT_THAT(Error("a: b: c\n"), HasSubstr("endpoints.yaml:1: not YAML or JSON: "));
   EXPECT_THAT(Error("a: 1\nendpoints: [\n"), HasSubstr("not YAML or JSON: "));
   EXPECT_TRUE(Parse("endpoints: []").endpoints.empty());
-  EXPECT_TRUE(Parse("endpoints:").endpoints.empty());
 }
 
 TEST(EndpointsFileTest, LimitsHold) {

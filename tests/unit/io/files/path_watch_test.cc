@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "testing/temp_directory.h"
+#include "weir/clock.h"
 
 namespace weir::io {
 namespace {
@@ -13,6 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kTurnNs = 5'000'000;
 constexpr int kTurnsMax = 2000;
+constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr int64_t kHourNs = 3600'000'000'000;
 
 class PathWatchTest : public testing::Test {
@@ -57,6 +60,37 @@ TEST_F(PathWatchTest, ManyEventsAreOneChange) {
   for (int i = 0; i < 50; ++i) Write("file" + std::to_string(i), "a");
   WaitForChange();
   EXPECT_LT(changes_, 5);
+}
+
+TEST_F(PathWatchTest, AFileThatIsBeingWrittenHasNotChangedYet) {
+  ManualClock clock;
+  const auto loop = EventLoop::Create(clock).value();
+  int changes = 0;
+  const auto watch =
+      PathWatch::Create(*loop, {.path = (directory_ / "file").string()}, [&] { ++changes; });
+  const auto advance = [&](int64_t ns) {
+    loop->RunOnce(0);  // takes the events of what was done before
+    clock.Advance(ns);
+    loop->RunOnce(0);
+  };
+  std::ofstream writer(directory_ / "file");
+  writer << "half" << std::flush;
+  Write("other", "b");
+  advance(kSecondNs);
+  EXPECT_EQ(changes, 0);
+  writer.close();
+  advance(kSecondNs);
+  EXPECT_EQ(changes, 1);
+  std::ofstream log(directory_ / "log");  // another file that grows is no news
+  advance(kSecondNs);
+  EXPECT_EQ(changes, 2) << "created";
+  log << "line" << std::flush;
+  advance(kSecondNs);
+  EXPECT_EQ(changes, 2);
+  std::ofstream stuck(directory_ / "file");
+  stuck << "half" << std::flush;
+  advance(20 * kSecondNs);
+  EXPECT_EQ(changes, 3) << "who never closes it is not waited for";
 }
 
 TEST_F(PathWatchTest, LooksNowAndThenWithoutEvents) {
