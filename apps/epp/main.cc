@@ -10,6 +10,7 @@
 #include "epp.h"
 #include "flags.h"
 #include "weir/io/loop/signals.h"
+#include "weir/io/loop/socket.h"
 
 namespace weir::epp {
 namespace {
@@ -39,6 +40,7 @@ int Fail(const absl::Status& status) {
 }
 
 int Serve(const Flags& flags, const Epp::Log& log) {
+  io::RaiseDescriptorLimit();
   auto loop = io::EventLoop::Create();
   if (!loop.ok()) return Fail(loop.status());
   std::unique_ptr<Epp> epp;

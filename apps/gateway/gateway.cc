@@ -10,6 +10,8 @@ namespace weir::gateway {
 namespace {
 
 constexpr uint32_t kThreadsMax = 64;
+// Descriptors for listeners, files, pages and plugins, beside one scrape of each endpoint.
+constexpr uint32_t kOtherDescriptors = 256;
 // Of /debug/decisions where any client may ask for it, on a thread that serves requests.
 constexpr size_t kPublicDecisionsBytesMax = 1 << 20;
 
@@ -36,6 +38,18 @@ absl::StatusOr<io::SocketAddress> ParseListen(std::string_view flag, const std::
   return absl::InvalidArgumentError(absl::StrCat(
       std::string(flag), " ", value,
       ": expected a numeric address with a port, such as 127.0.0.1:8080, [::1]:8080 or :8080"));
+}
+
+// As many clients and upstreams per thread as the process has descriptors for: without one, an
+// accepted client could only be told that no server can be reached.
+void FitToDescriptors(uint64_t descriptors, uint32_t threads, io::RelayOptions* relay) {
+  const uint64_t others = std::min<uint64_t>(descriptors / 4, kEndpointsMax + kOtherDescriptors);
+  const uint64_t each = (descriptors - others) / threads;
+  const uint64_t idle = std::min<uint64_t>(relay->idle_upstreams_max, each / 8);
+  const uint64_t clients = std::max<uint64_t>(1, (each - idle) / 2);
+  relay->idle_upstreams_max = static_cast<uint32_t>(idle);
+  relay->connections_max =
+      static_cast<uint32_t>(std::min<uint64_t>(relay->connections_max, clients));
 }
 
 }  // namespace
@@ -85,7 +99,7 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
       {.verify = !options_.upstream_insecure, .ca_file = options_.upstream_ca_file});
   if (!upstream_tls.ok()) return upstream_tls.status();
   upstream_tls_ = *std::move(upstream_tls);
-  auto fleet = io::Fleet::Create(control_loop, router_, options_.fleet, std::move(log));
+  auto fleet = io::Fleet::Create(control_loop, router_, options_.fleet, log);
   if (!fleet.ok()) return fleet.status();
   fleet_ = *std::move(fleet);
 
@@ -95,7 +109,7 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
       router_, is_ready,
       [this] { return WriteMetrics(workers_, router_, *fleet_, recorder_.get()); },
       options_.admin_listen.empty() ? kPublicDecisionsBytesMax : io::kDecisionsPageBytesMax);
-  if (absl::Status status = OpenWorkers(); !status.ok()) return status;
+  if (absl::Status status = OpenWorkers(log); !status.ok()) return status;
   if (!options_.admin_listen.empty()) {
     auto address = ParseListen("--admin-listen", options_.admin_listen);
     if (!address.ok()) return address.status();
@@ -113,9 +127,10 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
   return absl::OkStatus();
 }
 
-absl::Status Gateway::OpenWorkers() {
+absl::Status Gateway::OpenWorkers(const io::Fleet::Log& log) {
   auto address = ParseListen("--listen", options_.listen);
   if (!address.ok()) return address.status();
+  if (absl::Status status = io::Listener::CheckFree(*address); !status.ok()) return status;
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   const uint32_t threads = options_.threads > 0 ? options_.threads : std::min(4u, cores);
   if (threads > kThreadsMax) {
@@ -125,8 +140,17 @@ absl::Status Gateway::OpenWorkers() {
   const io::LocalPages& pages = options_.admin_listen.empty()
                                     ? static_cast<const io::LocalPages&>(*admin_pages_)
                                     : *health_pages_;
+  io::RelayOptions relay = options_.relay;
+  const uint64_t descriptors = io::DescriptorLimit();
+  FitToDescriptors(descriptors, threads, &relay);
+  if (relay.connections_max < options_.relay.connections_max) {
+    log(LogLevel::kWarning,
+        absl::StrCat("at most ", relay.connections_max, " clients per thread, not ",
+                     options_.relay.connections_max, ": this process may open ", descriptors,
+                     " descriptors (ulimit -n)"));
+  }
   for (uint32_t i = 0; i < threads; ++i) {
-    Worker::Options worker{.relay = options_.relay,
+    Worker::Options worker{.relay = relay,
                            .listener = {.address = *address, .reuse_port = true},
                            .server_tls = server_tls_.get(),
                            .upstream_tls = upstream_tls_.get(),

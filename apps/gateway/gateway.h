@@ -70,7 +70,7 @@ class Gateway final {
   Gateway(std::unique_ptr<io::DecisionLogWriter> recorder_or_null, Router router,
           const GatewayOptions& options);
   absl::Status Open(io::EventLoop& control_loop, io::Fleet::Log log);
-  absl::Status OpenWorkers();
+  absl::Status OpenWorkers(const io::Fleet::Log& log);
 
   const std::unique_ptr<io::DecisionLogWriter> recorder_;  // outlives the router; may be null
   const Router router_;

@@ -8,6 +8,7 @@
 
 #include "gateway.h"
 #include "weir/io/loop/signals.h"
+#include "weir/io/loop/socket.h"
 
 namespace weir::gateway {
 namespace {
@@ -185,6 +186,7 @@ int Fail(const absl::Status& status) {
 }
 
 int Serve(const Flags& flags) {
+  io::RaiseDescriptorLimit();
   auto loop = io::EventLoop::Create();
   if (!loop.ok()) return Fail(loop.status());
   std::unique_ptr<Gateway> gateway;

@@ -86,6 +86,12 @@ void AddTraffic(Workers workers, MetricsText& text) {
        MetricKind::kCounter, &RelayCounters::upstream_connects},
       {"weir_gateway_upstream_reuses_total", "Attempts that took a pooled connection.",
        MetricKind::kCounter, &RelayCounters::upstream_reuses},
+      {"weir_gateway_client_handshake_failures_total",
+       "Connections of clients that ended before TLS was agreed on.", MetricKind::kCounter,
+       &RelayCounters::client_handshakes_failed},
+      {"weir_gateway_client_idle_closes_total",
+       "Connections of clients closed because no request came for too long.", MetricKind::kCounter,
+       &RelayCounters::client_idle_closes},
       {"weir_gateway_client_connections", "Open connections of clients.", MetricKind::kGauge,
        &RelayCounters::client_connections},
       {"weir_gateway_upstream_connections", "Open connections to model servers.",
@@ -97,6 +103,11 @@ void AddTraffic(Workers workers, MetricsText& text) {
         workers, [&](const Worker& w) -> const auto& { return w.relay_counters().*row.counter; });
     text.One(row.kind, row.name, row.help, static_cast<double>(count));
   }
+  const auto pauses = Sum(
+      workers, [](const Worker& w) -> const auto& { return w.accept_pauses(); });
+  text.One(MetricKind::kCounter, "weir_gateway_accept_pauses_total",
+           "Times that no connection was accepted because descriptors ran out.",
+           static_cast<double>(pauses));
   text.Family(MetricKind::kCounter, "weir_gateway_tokens_total",
               "Tokens that model servers reported in usage, by kind.");
   const auto tokens = [&](const char* kind, io::RelayCounter WorkerCounters::*counter) {

@@ -60,6 +60,7 @@ class Worker final : public io::RelayHandler {
   const io::SocketAddress& address() const { return listener_->address(); }
   const io::RelayCounters& relay_counters() const { return relay_->counters(); }  // [concurrent]
   const WorkerCounters& counters() const { return counters_; }                    // [concurrent]
+  const io::Counter& accept_pauses() const { return listener_->pauses(); }        // [concurrent]
 
  private:
   Worker(const Router& router, const io::LocalPages& pages, const Options& options,

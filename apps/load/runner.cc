@@ -1,6 +1,5 @@
 #include "load/runner.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -180,15 +179,6 @@ class Conductor {
   io::Timer poll_ = io::Timer::Calling<&Conductor::OnPoll>(*this);
 };
 
-// Lets the process open as many connections as the kernel allows it.
-void RaiseDescriptorLimit() {
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
-}
-
 absl::StatusOr<std::vector<Endpoint>> Resolve(const RunPlan& plan,
                                               const io::TlsContext* tls_or_null) {
   std::vector<Endpoint> endpoints;
@@ -206,7 +196,7 @@ absl::StatusOr<std::vector<Endpoint>> Resolve(const RunPlan& plan,
 }  // namespace
 
 absl::StatusOr<Summary> Run(const RunPlan& plan) {
-  RaiseDescriptorLimit();
+  io::RaiseDescriptorLimit();
   std::unique_ptr<io::TlsContext> tls;
   if (std::any_of(plan.targets.begin(), plan.targets.end(), [](auto& t) { return t.tls; })) {
     auto context = io::TlsContext::Client({.verify = plan.tls_verify, .ca_file = plan.tls_ca_file});

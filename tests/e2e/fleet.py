@@ -278,9 +278,10 @@ class Fleet:
         return [Server(program, json.loads(line)["port"])
                 for line in ports.read_text().splitlines()]
 
-    def gateway(self, servers, *flags, tls=None, admin=False):
-        """`servers`: of sim(), or URLs. `tls`: an ssl context if flags make it serve TLS."""
-        argv = [BIN / "weir-gateway", "--listen", "127.0.0.1:0"]
+    def gateway(self, servers, *flags, tls=None, admin=False, wrapper=()):
+        """`servers`: of sim(), or URLs. `tls`: an ssl context if flags make it serve TLS.
+        `wrapper`: a command that starts it."""
+        argv = [*wrapper, BIN / "weir-gateway", "--listen", "127.0.0.1:0"]
         for server in servers:
             argv += ["--endpoint", getattr(server, "url", server)]
         if admin:

@@ -25,6 +25,7 @@ schedulingProfiles:
   - pluginRef: zone-scorer
   - pluginRef: max-score-picker
 """
+HELLO = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
 
 
 def endpoints_yaml(servers):
@@ -97,6 +98,19 @@ class FlagsTest(unittest.TestCase):
         endpoints = decision["profiles"][0]["endpoints"]
         self.assertEqual({e["name"] for e in endpoints}, {s.name for s in servers})
         self.assertTrue(all(0 <= e["sample_age_ms"] < 60000 for e in endpoints))
+
+    def test_idle_clients_leave_descriptors_for_servers(self):
+        server = wire.ScriptedServer()
+        self.addCleanup(server.close)
+        gateway = self.programs.gateway([server], "--no-scrape", "--threads", "1",
+                                        wrapper=["prlimit", "--nofile=100:100"])
+        gateway.program.wait_for_line(r"at most \d+ clients per thread, not 20000")
+        clients = [wire.Client(gateway.port) for _ in range(110)]
+        for client in clients:
+            self.addCleanup(client.sock.close)
+        self.assertIn(b" 503 ", clients[-1].closed())
+        clients[0].send(wire.post(HELLO))
+        self.assertEqual(clients[0].answer().status, 200)
 
     def test_a_port_for_the_pages(self):
         server = wire.ScriptedServer()

@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 
 #include <cerrno>
 #include <charconv>
@@ -50,6 +51,25 @@ void SetNoDelay(int fd) noexcept {
 
 bool OutOfDescriptors(int error) noexcept {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+absl::Status ListenError(const SocketAddress& address, const char* reason) {
+  return absl::UnavailableError("listen on " + address.ToString() + ": " + reason);
+}
+
+// A socket that has the address, and does not listen yet.
+absl::StatusOr<UniqueFd> Bind(const SocketAddress& address, bool reuse_port) {
+  if (!address.valid()) return absl::InvalidArgumentError("listen on none: expected an address");
+  UniqueFd fd(::socket(address.raw()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  bool good = static_cast<bool>(fd);
+  good = good && ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0;
+  if (reuse_port) {
+    good = good && ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
+  }
+  good = good && ::bind(fd.get(), address.raw(), address.raw_size()) == 0;
+  if (!good) return ListenError(address, std::strerror(errno));
+  return fd;
 }
 
 }  // namespace
@@ -152,28 +172,39 @@ UniqueFd StartConnect(const SocketAddress& address, int& error) noexcept {
   return fd;
 }
 
+uint64_t DescriptorLimit() noexcept {
+  rlimit limit;
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
+}
+
+void RaiseDescriptorLimit() noexcept {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+absl::Status Listener::CheckFree(const SocketAddress& address) {
+  if (address.valid() && address.port() == 0) return absl::OkStatus();
+  return Bind(address, false).status();
+}
+
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(EventLoop& loop,
                                                          const ListenerOptions& options,
                                                          AcceptHandler& handler) {
-  const std::string where = "listen on " + options.address.ToString() + ": ";
-  if (!options.address.valid()) return absl::InvalidArgumentError(where + "expected an address");
-  UniqueFd fd(
-      ::socket(options.address.raw()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  const int on = 1;
-  bool good = static_cast<bool>(fd);
-  good = good && ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0;
-  if (options.reuse_port) {
-    good = good && ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
-  }
-  good = good && ::bind(fd.get(), options.address.raw(), options.address.raw_size()) == 0;
-  good = good && ::listen(fd.get(), options.backlog) == 0;
+  absl::StatusOr<UniqueFd> fd = Bind(options.address, options.reuse_port);
+  if (!fd.ok()) return fd.status();
+  bool good = ::listen(fd->get(), options.backlog) == 0;
   sockaddr_storage bound = {};
   socklen_t bound_size = sizeof bound;
-  good = good && ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &bound_size) == 0;
-  if (!good) return absl::UnavailableError(where + std::strerror(errno));
+  good = good && ::getsockname(fd->get(), reinterpret_cast<sockaddr*>(&bound), &bound_size) == 0;
+  if (!good) return ListenError(options.address, std::strerror(errno));
   std::unique_ptr<Listener> listener(
-      new Listener(loop, std::move(fd), SocketAddress::FromRaw(bound), handler));
-  if (!listener->watched_) return absl::ResourceExhaustedError(where + "too many descriptors");
+      new Listener(loop, *std::move(fd), SocketAddress::FromRaw(bound), handler));
+  if (!listener->watched_) {
+    return absl::ResourceExhaustedError("listen on " + options.address.ToString() +
+                                        ": too many descriptors");
+  }
   return listener;
 }
 
@@ -203,7 +234,7 @@ bool Listener::AcceptOne() {
   }
   const int error = errno;
   if (OutOfDescriptors(error) && !closing_) {
-    ++pauses_;
+    pauses_.Add(1);
     loop_->Unwatch(fd_.get(), *this);
     watched_ = false;
     loop_->Arm(resume_, kAcceptPauseNs);

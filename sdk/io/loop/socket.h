@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "weir/io/loop/counter.h"
 #include "weir/io/loop/event_loop.h"
 #include "weir/io/loop/unique_fd.h"
 
@@ -56,6 +57,12 @@ absl::StatusOr<std::vector<SocketAddress>> ResolveAddress(std::string_view text)
 // Errors: the result is empty and `error` an errno.  [hot, concurrent]
 UniqueFd StartConnect(const SocketAddress& address, int& error) noexcept;
 
+// How many descriptors this process may have open. [concurrent]
+uint64_t DescriptorLimit() noexcept;
+// Lets it have as many as the system allows: the soft limit becomes the hard one. For programs, at
+// their start. [control]
+void RaiseDescriptorLimit() noexcept;
+
 // Receives the connections of a listener.
 class AcceptHandler {
  public:
@@ -82,6 +89,9 @@ class Listener final : private EventHandler {
   static absl::StatusOr<std::unique_ptr<Listener>> Open(EventLoop& loop,
                                                         const ListenerOptions& options,
                                                         AcceptHandler& handler);
+  // Whether nobody listens on `address`, which listeners that share it with reuse_port cannot tell;
+  // port 0 is always free. Errors: as for Open(). [control]
+  static absl::Status CheckFree(const SocketAddress& address);
   ~Listener() { Close(); }
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -91,7 +101,7 @@ class Listener final : private EventHandler {
 
   const SocketAddress& address() const noexcept { return address_; }  // with the real port
   uint16_t port() const noexcept { return address_.port(); }
-  uint64_t pauses() const noexcept { return pauses_; }  // times that descriptors ran out
+  const Counter& pauses() const noexcept { return pauses_; }  // times that descriptors ran out
 
  private:
   Listener(EventLoop& loop, UniqueFd fd, const SocketAddress& address, AcceptHandler& handler);
@@ -105,7 +115,7 @@ class Listener final : private EventHandler {
   SocketAddress address_;
   AcceptHandler* handler_;
   Timer resume_ = Timer::Calling<&Listener::Resume>(*this);
-  uint64_t pauses_ = 0;
+  Counter pauses_;
   bool watched_ = false;
   bool closing_ = false;
 };

@@ -83,6 +83,8 @@ int Stream::TakeConnectError() noexcept {
   return error;
 }
 
+bool Stream::handshaking() const noexcept { return is_tls() && tls()->handshaking(); }
+
 void Stream::ShutdownWrite() noexcept {
   if (kind_ == Kind::kTls) tls()->Shutdown();
   if (FakeTransport* fake = fake_or_null()) fake->write_shut_ = true;

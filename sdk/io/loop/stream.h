@@ -100,6 +100,8 @@ class Stream {
 
   bool open() const noexcept { return kind_ != Kind::kNone; }
   bool is_tls() const noexcept { return kind_ == Kind::kTls; }
+  // TLS has not been agreed on, or could not be. [serial]
+  bool handshaking() const noexcept;
   int fd() const noexcept { return fd_.get(); }  // -1 for a fake
   FakeTransport* fake_or_null() const noexcept {
     return kind_ == Kind::kFake ? static_cast<FakeTransport*>(other_) : nullptr;

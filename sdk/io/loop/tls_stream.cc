@@ -225,6 +225,8 @@ IoResult TlsStream::SocketFailed() noexcept {
   return Fail(errno);
 }
 
+bool TlsStream::handshaking() const noexcept { return SSL_is_init_finished(ssl_) != 1; }
+
 void TlsStream::Shutdown() noexcept {
   if (failure_ != 0 || !SSL_is_init_finished(ssl_)) return;
   ERR_clear_error();

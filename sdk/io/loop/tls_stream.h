@@ -25,6 +25,7 @@ class TlsStream {
   IoResult Write(std::string_view first, std::string_view second) noexcept;
   // Sends close_notify if the handshake is done and the socket takes it. [serial]
   void Shutdown() noexcept;
+  bool handshaking() const noexcept;
   std::string error_text() const;
 
  private:

@@ -36,7 +36,7 @@ struct RelayOptions {
   // Of the loop's buffers: requests, and what clients and upstreams did not take yet. Else 503, or
   // an answer is cut. Answers of the handler may use the first half of it.
   uint64_t buffered_bytes_max = 512ull << 20;
-  uint32_t attempts_max = 4;           // connections tried for one request
+  uint32_t attempts_max = 4;           // tries of one request; stale pooled connections aside
   uint32_t idle_upstreams_max = 1024;  // pooled connections
   uint32_t idle_upstreams_per_target_max = 64;
   // Times in nanoseconds; 0 means without limit.
@@ -176,7 +176,8 @@ class Relay final : public AcceptHandler {
   void OnAccept(UniqueFd socket, const SocketAddress& peer) override;
   void Accept(Stream client, const SocketAddress& peer);
 
-  // Closes idle connections now and the others after their current response; those still open
+  // Closes idle connections within a tick and the others after their current response; one that was
+  // never served may send a first request within client_head_ns. Those still open
   // after `deadline_ns` are cut off (0: at once, negative: never). Close the listeners first.
   // [control]
   void Drain(int64_t deadline_ns);

@@ -32,8 +32,13 @@ void RelayClient::Start() {
 }
 
 void RelayClient::Drain() {
-  if (state_ == State::kIdle) return CloseClient();
   close_after_ = true;
+  if (state_ != State::kIdle) return;
+  // Who has just come is served once. From others a request may have arrived that no event has told
+  // of yet: only who has sent none is closed.
+  if (!served_) return ArmPhase(core_->options.client_head_ns);
+  client_readable_ = true;
+  core_->loop->Arm(continue_, 0);
 }
 
 void RelayClient::Abort(RelayOutcome outcome) {
@@ -56,7 +61,10 @@ void RelayClient::OnReady(Ready ready) {
   Drive();
 }
 
-void RelayClient::OnContinue() { Drive(); }
+void RelayClient::OnContinue() {
+  Drive();
+  if (core_->draining && served_ && state_ == State::kIdle) CloseClient();
+}
 
 void RelayClient::Drive() {
   if (core_->driving == this) return;
@@ -452,6 +460,7 @@ void RelayClient::PrepareNext() {
     begin_ = body_begin_ = body_end_ = next_ = received_ = 0;
   }
   if (core_->request_head_owner == this) core_->request_head_owner = nullptr;
+  served_ = true;
   state_ = State::kIdle;
   ArmPhase(core_->options.client_idle_ns);
 }
@@ -495,6 +504,7 @@ void RelayClient::CloseClient() {
   upstream_head_.Release();
   response_part_.Release();
   if (core_->request_head_owner == this) core_->request_head_owner = nullptr;
+  if (client_.handshaking()) core_->counters.client_handshakes_failed.Add(1);
   core_->loop->Close(client_, *this);
   Unlink();
   core_->counters.client_connections.Subtract(1);
@@ -532,6 +542,9 @@ void RelayClient::OnPhaseTimeout() {
     case State::kStreaming:
       CutAnswer(RelayOutcome::kUpstreamTimeout);
       return Drive();
+    case State::kIdle:
+      if (!client_.handshaking()) core_->counters.client_idle_closes.Add(1);
+      [[fallthrough]];
     default:
       return CloseClient();
   }

@@ -32,7 +32,8 @@ class RelayClient final : public RelayRequest,
   ~RelayClient() override = default;
 
   void Start();
-  // Closes now if no request has begun, else after its answer. [serial]
+  // Closes soon if no request is on its way, else after its answer. A client that was never served
+  // has client_head_ns to send one. [serial]
   void Drain();
   // Ends the request in flight, if any, and the connection. [serial]
   void Abort(RelayOutcome outcome);
@@ -157,6 +158,7 @@ class RelayClient final : public RelayRequest,
   BodyFraming framing_ = BodyFraming::kNone;  // of the request, later of the response
   uint8_t budget_ = 0;                        // steps left in this turn
   uint8_t informational_count_ = 0;
+  uint8_t stale_attempts_ = 0;    // on pooled connections that were closed already
   bool client_readable_ = false;  // a read may give something
   bool client_closing_ = false;   // the client has shut down its side, or is broken
   bool client_lost_ = false;      // a write has failed
@@ -164,6 +166,7 @@ class RelayClient final : public RelayRequest,
   bool keep_alive_ = true;        // of the client
   bool http10_ = false;           // the client's version
   bool close_after_ = false;      // the answer in progress is the last one
+  bool served_ = false;           // an answer has been sent on this connection
   bool refused_ = false;          // bytes of the refused request may still come
   bool handler_has_it_ = false;   // OnRequest was called, OnEnd was not
   bool upstream_readable_ = false;

@@ -60,10 +60,12 @@ struct RelayCounters {
   RelayCounter upstream_connects;  // connections dialled
   RelayCounter upstream_reuses;    // attempts that took a pooled connection
   RelayCounter client_accepts;
-  RelayCounter client_connections;    // open now
-  RelayCounter upstream_connections;  // open now, idle ones included
-  RelayCounter idle_upstreams;        // in the pool now
-  RelayCounter requests_in_flight;    // between OnRequest and OnEnd now
+  RelayCounter client_handshakes_failed;  // clients gone before TLS was agreed on, for any reason
+  RelayCounter client_idle_closes;        // closed after client_idle_ns without a request
+  RelayCounter client_connections;        // open now
+  RelayCounter upstream_connections;      // open now, idle ones included
+  RelayCounter idle_upstreams;            // in the pool now
+  RelayCounter requests_in_flight;        // between OnRequest and OnEnd now
 };
 
 }  // namespace weir::io

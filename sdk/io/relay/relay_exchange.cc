@@ -16,6 +16,7 @@ void RelayClient::Proxy(const ProxyPlan& plan) {
   if (plan_.targets.size() > kRelayTargetsMax)
     plan_.targets = plan_.targets.first(kRelayTargetsMax);
   fresh_only_ = false;
+  stale_attempts_ = 0;
   if (plan_.targets.empty()) {
     FailRequest(RelayOutcome::kInternal, 503, "no_upstream", "no model server is available");
   } else {
@@ -349,11 +350,12 @@ void RelayClient::FailAttempt(RelayOutcome outcome) {
   // A pooled connection that the upstream closed before it heard of us says nothing about it.
   const bool stale = upstream_ != nullptr && upstream_->reused() && !upstream_heard_;
   DropUpstream();
-  const bool more_attempts = end_.attempts < core_->options.attempts_max;
-  if (more_attempts && stale && !fresh_only_) {
+  if (stale && !fresh_only_) {
     fresh_only_ = true;
+    ++stale_attempts_;
     return StartAttempt();
   }
+  const bool more_attempts = end_.attempts - stale_attempts_ < core_->options.attempts_max;
   if (more_attempts && end_.target_index + 1 < plan_.targets.size()) {
     core_->handler->OnAttemptFailed(*this, end_.target_index, outcome);
     ++end_.target_index;

@@ -146,6 +146,15 @@ TEST_F(GatewayTest, APrefixDoesNotStayWithAServerThatFailed) {
   EXPECT_EQ(prefix_scores(503, 'c'), 0);
 }
 
+TEST_F(GatewayTest, AnAddressInUseIsAnError) {
+  Start({"http://" + one_.address()});
+  GatewayOptions options{.listen = gateway_->address()};
+  options.fleet.endpoint_urls = {"http://" + two_.address()};
+  const auto second = Gateway::Start(*loop_, options, [](LogLevel, const std::string&) {});
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(gateway_->address()));
+}
+
 TEST_F(GatewayTest, RecordsWhatItDecides) {
   const std::string path = ::testing::TempDir() + "/gateway_decisions.log";
   Start({"http://" + one_.address(), "http://" + two_.address()}, {.record = {.path = path}});

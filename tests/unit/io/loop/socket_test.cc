@@ -110,6 +110,21 @@ TEST(Listener, SharesAPortAmongLoops) {
   EXPECT_TRUE(second.ok()) << second.status();
 }
 
+TEST(Listener, KnowsAnAddressThatSomebodySharesAlready) {
+  auto loop = EventLoop::Create().value();
+  Keeper keeper;
+  const SocketAddress any = SocketAddress::Parse("127.0.0.1:0").value();
+  auto listener = Listener::Open(*loop, {.address = any, .reuse_port = true}, keeper).value();
+  const SocketAddress taken = listener->address();
+  const absl::Status status = Listener::CheckFree(taken);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_NE(status.message().find(taken.ToString()), std::string_view::npos);
+  listener.reset();
+  EXPECT_TRUE(Listener::CheckFree(taken).ok());
+  EXPECT_TRUE(Listener::CheckFree(any).ok());
+  EXPECT_FALSE(Listener::CheckFree({}).ok());
+}
+
 TEST(Listener, CloseTakesThoseWhoHadConnected) {
   auto loop = EventLoop::Create().value();
   Keeper keeper;
@@ -174,7 +189,7 @@ TEST(Listener, PausesWhenDescriptorsRunOut) {
   rlimit tight = saved;
   tight.rlim_cur = static_cast<rlim_t>(probe.get()) + 1;
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
-  ASSERT_TRUE(RunUntil(*loop, [&] { return listener->pauses() == 1; }));
+  ASSERT_TRUE(RunUntil(*loop, [&] { return listener->pauses().value() == 1; }));
   EXPECT_EQ(loop->RunOnce(0), 0u) << "paused";
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &saved), 0);
   EXPECT_EQ(loop->RunOnce(0), 0u) << "still paused";

@@ -516,12 +516,17 @@ TEST_F(RelayRequestTest, PagesNobodyTakesUseHalfOfTheBuffers) {
 }
 
 TEST_F(RelayRequestTest, DrainClosesIdleOnesAndFinishesTheRest) {
-  FakeTransport& upstream = AddUpstream();
+  AnswerLocally();
   FakeTransport& idle = Connect();
+  Send(idle, kGet);
+  EXPECT_EQ(Taken(idle), kPong);
+  handler_.on_request = [this](RelayRequest& request) { request.Proxy({.targets = targets_}); };
+  FakeTransport& upstream = AddUpstream();
   FakeTransport& busy = Connect();
   Send(busy, kPost);
   Accepts(upstream);
   relay_->Drain(10 * kSecondNs);
+  Advance(kTickNs);
   EXPECT_TRUE(idle.closed());
   EXPECT_FALSE(busy.closed());
   EXPECT_FALSE(relay_->idle());
@@ -529,6 +534,37 @@ TEST_F(RelayRequestTest, DrainClosesIdleOnesAndFinishesTheRest) {
   EXPECT_EQ(Taken(busy), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nconnection: close\r\n\r\nok");
   EXPECT_TRUE(busy.closed() || busy.write_shut());
   EXPECT_EQ(LastEnd().outcome, RelayOutcome::kComplete);
+}
+
+TEST_F(RelayRequestTest, DrainServesRequestsThatAreOnTheirWay) {
+  AnswerLocally();
+  FakeTransport& served = Connect();
+  FakeTransport& unserved = Connect();
+  FakeTransport& silent = Connect();
+  Send(served, kGet);
+  EXPECT_EQ(Taken(served), kPong);
+  served.Deliver(kGet);  // its event comes too late
+  relay_->Drain(60 * kSecondNs);
+  Advance(kTickNs);
+  const std::string last_pong =
+      "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n"
+      "connection: close\r\n\r\npong";
+  EXPECT_EQ(Taken(served), last_pong);
+  EXPECT_FALSE(unserved.closed());
+  Send(unserved, kGet);
+  EXPECT_EQ(Taken(unserved), last_pong);
+  EXPECT_FALSE(silent.closed());
+  Advance(11 * kSecondNs);  // of client_head_ns
+  EXPECT_TRUE(silent.closed());
+  EXPECT_TRUE(relay_->idle());
+}
+
+TEST_F(RelayRequestTest, CountsClientsThatSendNothing) {
+  Connect();
+  Advance(76 * kSecondNs);
+  EXPECT_TRUE(relay_->idle());
+  EXPECT_EQ(relay_->counters().client_idle_closes.value(), 1u);
+  EXPECT_EQ(relay_->counters().client_handshakes_failed.value(), 0u);
 }
 
 TEST_F(RelayRequestTest, DrainCutsOffAtItsDeadline) {

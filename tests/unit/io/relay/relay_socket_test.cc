@@ -346,6 +346,22 @@ TEST_F(RelaySocketTest, ACertificateForAnotherHostServesNoTargetWithoutAName) {
   EXPECT_EQ(upstreams_->peers[0]->received(), "");
 }
 
+TEST_F(RelaySocketTest, CountsHandshakesThatFail) {
+  auto server = TlsContext::Server({}).value();
+  Start({}, server.get());
+  Connect().Send(kPost);  // no TLS
+  const RelayCounters& counters = relay_->counters();
+  EXPECT_TRUE(Until([&] { return counters.client_handshakes_failed.value() == 1; }));
+  auto trusting = TlsContext::Client({.verify = false}).value();
+  Peer& client = Connect(trusting.get());
+  client.Send(kPost);
+  UpstreamWithRequest()->Send(kStream);
+  EXPECT_TRUE(Until([&] { return client.received() == kStream; }));
+  client.Close();
+  EXPECT_TRUE(Until([&] { return relay_->idle(); }));
+  EXPECT_EQ(counters.client_handshakes_failed.value(), 1u);
+}
+
 TEST_F(RelaySocketTest, DrainsWhileStreaming) {
   Start();
   Peer& client = Connect();

@@ -105,6 +105,28 @@ TEST_F(RelayUpstreamTest, AStaleConnectionIsRetriedFresh) {
   EXPECT_EQ(relay_->counters().attempt_retries.value(), 3u);
 }
 
+TEST_F(RelayUpstreamTest, StaleConnectionsUseUpNoAttempts) {
+  Restart({.attempts_max = 3});
+  std::vector<FakeTransport*> stale;
+  for (const UpstreamTarget& target : targets_) {
+    stale.push_back(&AddUpstream());
+    handler_.on_request = [&](RelayRequest& request) { request.Proxy({.targets = {&target, 1}}); };
+    Warm(*stale.back());
+  }
+  handler_.on_request = [this](RelayRequest& request) { request.Proxy({.targets = targets_}); };
+  for (FakeTransport* one : stale) one->FailWrites(EPIPE);
+  dialer_.RefuseNext();
+  dialer_.RefuseNext();
+  FakeTransport& last = AddUpstream();
+  FakeTransport& client = Connect();
+  Send(client, kPost);
+  Accepts(last);
+  Send(last, kOk);
+  EXPECT_EQ(Taken(client), kOk);
+  EXPECT_EQ(LastEnd().target_index, 2u);
+  EXPECT_EQ(LastEnd().attempts, 6u) << "connections tried";
+}
+
 TEST_F(RelayUpstreamTest, FallsBackWhenConnectingFails) {
   dialer_.RefuseNext();
   FakeTransport& second = AddUpstream();
