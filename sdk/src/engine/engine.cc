@@ -128,8 +128,7 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
   if (snapshot != nullptr) {
     state->snapshot = std::move(snapshot);
     state->snapshot_given = true;
-  } else if (state->snapshot == nullptr || state->snapshot_given ||
-             state->snapshot->version_number != pool_.version()) {
+  } else if (state->snapshot == nullptr || state->snapshot->version_number != pool_.version()) {
     state->snapshot = pool_.Current();
     state->snapshot_given = false;
   }
@@ -161,6 +160,10 @@ void Engine::Release(DecisionState* state) noexcept { Recycle(state); }
 
 void Engine::Recycle(DecisionState* state) noexcept {
   if (state->arena.bytes_held() > kArenaBytesKept) state->arena.Free();
+  // It may lie for hours before it is taken again.
+  if (state->snapshot_given || state->snapshot->version_number != pool_.version()) {
+    state->snapshot.reset();
+  }
   decisions_.Return(state);
 }
 

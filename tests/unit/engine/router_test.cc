@@ -268,6 +268,22 @@ TEST_F(RouterTest, ASampleForgetsWhatItKnows) {
   EXPECT_EQ(router.pool().in_flight(a), 0u);
 }
 
+TEST_F(RouterTest, ReleasedDecisionsKeepNoOldPool) {
+  const Router router = Make(Plain({"queue-scorer"}));
+  Add(router, "a");
+  std::vector<std::weak_ptr<const PoolSnapshot>> pools;
+  {
+    std::vector<Decision> decisions;
+    for (uint32_t i = 0; i < 4; ++i) {
+      pools.push_back(router.pool().snapshot());
+      decisions.push_back(router.Decide({}).value());
+      Add(router, "a");
+    }
+    EXPECT_FALSE(pools[0].expired());
+  }
+  for (const auto& pool : pools) EXPECT_TRUE(pool.expired());
+}
+
 TEST_F(RouterTest, AFlightCountsAtThePicksOfAllProfiles) {
   std::string yaml = Pipeline("- {type: thorough-handler}\n- {type: queue-scorer}\n", "");
   for (uint32_t profile = 0; profile < kProfilesMax; ++profile) {
