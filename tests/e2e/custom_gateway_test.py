@@ -28,12 +28,19 @@ class Gateway(chat.Proxy):
             *[getattr(server, "address", f"127.0.0.1:{server.port}") for server in servers]])
         self.port = int(self.program.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")[1])
 
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.program.pid}/fd"))
+
 
 class LateServer(wire.ScriptedServer):
-    """Reads nothing for longer than connecting may take."""
+    """Reads nothing until it may, or for that many seconds."""
+
+    def __init__(self, late_s):
+        self.may_read, self.late_s = threading.Event(), late_s
+        super().__init__()
 
     def serve(self, sock):
-        threading.Event().wait(CONNECT_TIMEOUT_S + 0.5)
+        self.may_read.wait(self.late_s)
         super().serve(sock)
 
 
@@ -125,9 +132,8 @@ class CustomGatewayFaultTest(chat.FaultTest):
 
     def test_accepts_again_after_it_was_out_of_file_descriptors(self):
         few = Gateway(self.programs, [self.scripted()], ["prlimit", "--nofile=16"])
-        opened = pathlib.Path(f"/proc/{few.program.pid}/fd")
         clients = [wire.Client(few.port) for _ in range(30)]
-        until(lambda: len(list(opened.iterdir())) == 16, "no file descriptor to be left")
+        until(lambda: few.descriptors() == 16, "no file descriptor to be left")
         for client in clients:
             client.sock.close()
 
@@ -238,8 +244,19 @@ class CustomGatewayFaultTest(chat.FaultTest):
             self.assertIn(0, [after - then for after, then in zip(served(), before)])
         self.assertEqual(left, [b""] * 18)
 
+    def test_a_client_that_leaves_while_its_body_goes_up_is_noticed(self):
+        server = LateServer(fleet.WAIT_S)
+        self.addCleanup(server.close)
+        self.addCleanup(server.may_read.set)
+        gateway = self.gateway([server])
+        before = gateway.descriptors()
+        with wire.Client(gateway.port) as client:
+            client.send(wire.post(json.dumps(chat.body("x" * 15_000_000)).encode()))
+            until(lambda: gateway.descriptors() == before + 2, "a connection to the server")
+        until(lambda: gateway.descriptors() == before, "no connection", fleet.WAIT_S / 2)
+
     def test_a_large_body_may_take_longer_than_connecting(self):
-        server = LateServer()
+        server = LateServer(CONNECT_TIMEOUT_S + 0.5)
         self.addCleanup(server.close)
         self.assertEqual(self.gateway([server]).chat("x" * 15_000_000).status, 200)
 
