@@ -50,10 +50,12 @@ void Certificates::Reload() {
   if (bytes == bytes_) return;
   bytes_ = std::move(bytes);
   if (const absl::Status status = tls_->Reload(); !status.ok()) {
+    reload_failures_.Add(1);
     log_(LogLevel::kError,
          absl::StrCat(std::string(status.message()), "; the certificate of before stays in use"));
     return;
   }
+  reloads_.Add(1);
   log_(LogLevel::kInfo, absl::StrCat(CertFile(options_.directory), ": read again"));
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "weir/io/files/path_watch.h"
+#include "weir/io/loop/counter.h"
 #include "weir/io/loop/event_loop.h"
 #include "weir/io/loop/tls.h"
 #include "weir/options.h"
@@ -30,6 +31,9 @@ class Certificates {
                                                             Log log);
   // Streams made from it use the newest certificate that could be read. [concurrent]
   const io::TlsContext& tls() const noexcept { return *tls_; }
+  // Changes of the files that were taken, and that were refused. [concurrent]
+  uint64_t reloads() const noexcept { return reloads_.value(); }
+  uint64_t reload_failures() const noexcept { return reload_failures_.value(); }
 
  private:
   Certificates(const CertificatesOptions& options, Log log)
@@ -38,6 +42,7 @@ class Certificates {
 
   const CertificatesOptions options_;
   const Log log_;
+  io::Counter reloads_, reload_failures_;
   std::string bytes_;  // of both files, as they are in use or were refused
   std::unique_ptr<io::TlsContext> tls_;
   std::unique_ptr<io::PathWatch> watch_;

@@ -253,6 +253,7 @@ std::string Epp::MetricsPage() {
   io::WriteDataLayerMetrics(*fleet_, text);
   WriteInfo(text);
   WriteTransportMetrics(workers_, held_, text);
+  WriteCertificateMetrics({serving_tls_.get(), metrics_tls_.get()}, text);
   io::WriteEngineMetrics(router_.stats(), text);
   io::WriteFleetMetrics(*fleet_, text);
   if (recorder_ != nullptr) io::WriteDecisionLogMetrics(recorder_->stats(), text);

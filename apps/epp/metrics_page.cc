@@ -60,6 +60,21 @@ void WriteTransportMetrics(std::span<const std::unique_ptr<Worker>> workers,
            "Bytes of headers and bodies held for requests.", static_cast<double>(held.held()));
 }
 
+void WriteCertificateMetrics(std::initializer_list<const Certificates*> certificates,
+                             io::MetricsText& text) {
+  uint64_t taken = 0;
+  uint64_t refused = 0;
+  for (const Certificates* one : certificates) {
+    if (one == nullptr) continue;
+    taken += one->reloads();
+    refused += one->reload_failures();
+  }
+  text.Family(MetricKind::kCounter, "weir_epp_certificate_reloads_total",
+              "Changes of certificate files, taken or refused.");
+  text.Value({{"result", "ok"}}, static_cast<double>(taken));
+  text.Value({{"result", "refused"}}, static_cast<double>(refused));
+}
+
 void WriteInfo(io::MetricsText& text) {
   const io::MetricLabel labels[] = {{"commit", WEIR_COMMIT}, {"build_ref", "weir-" WEIR_VERSION}};
   text.Family(MetricKind::kGauge, "llm_d_epp_info", "[ALPHA] The build of this picker.");

@@ -55,6 +55,13 @@ class Fleet final : private FileDiscoverySink {
   uint64_t endpoints_rejected() const noexcept { return rejected_.load(); }
   // States of the endpoints file that could not be used, so that the earlier endpoints stayed.
   uint64_t lists_unusable() const noexcept { return unusable_.load(); }
+  // The same of the resources file: what was wrong in it, and states of it that could not be used.
+  uint64_t resources_rejected() const noexcept {
+    return resources_ == nullptr ? 0 : resources_->problem_count();
+  }
+  uint64_t resources_unusable() const noexcept {
+    return resources_ == nullptr ? 0 : resources_->unusable_count();
+  }
 
  private:
   Fleet(EventLoop& loop, const Router& router, const FleetOptions& options, Log log);

@@ -19,6 +19,11 @@ void WriteFleetMetrics(const Fleet& fleet, MetricsText& text) {
   text.One(MetricKind::kCounter, "weir_endpoint_lists_unusable_total",
            "States of the endpoint list that could not be used; the endpoints stayed.",
            Number(fleet.lists_unusable()));
+  text.One(MetricKind::kCounter, "weir_resources_rejected_total",
+           "Entries of the resources file that were skipped.", Number(fleet.resources_rejected()));
+  text.One(MetricKind::kCounter, "weir_resource_files_unusable_total",
+           "States of the resources file that could not be used; the resources stayed.",
+           Number(fleet.resources_unusable()));
   text.One(MetricKind::kCounter, "weir_scrapes_total", "Metric scrapes begun.",
            Number(totals.scrapes.load()));
   text.Family(MetricKind::kCounter, "weir_scrape_errors_total",

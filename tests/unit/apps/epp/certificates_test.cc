@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "metrics_page.h"
 #include "testing/temp_directory.h"
 
 namespace weir::epp {
@@ -39,6 +40,11 @@ class CertificatesTest : public ::testing::Test {
   void Copy(const std::string& name) {
     std::filesystem::copy_file(folder_ + "/b/" + name, folder_ + "/a/" + name,
                                std::filesystem::copy_options::overwrite_existing);
+  }
+  std::string Metrics() const {
+    io::MetricsText text;
+    WriteCertificateMetrics({certificates_.get(), nullptr}, text);
+    return text.Take();
   }
   template <class Done>
   void RunUntil(const Done& done) {
@@ -78,11 +84,14 @@ TEST_F(CertificatesTest, FollowsItsFiles) {
   Copy("tls.crt");
   RunUntil([&] { return !log_.empty(); });
   EXPECT_THAT(log_, HasSubstr("the certificate of before stays in use"));
+  EXPECT_THAT(Metrics(), HasSubstr("_reloads_total{result=\"ok\"} 0\n"));
+  EXPECT_THAT(Metrics(), HasSubstr("_reloads_total{result=\"refused\"} 1\n"));
   EXPECT_FALSE(Shows("b"));
   log_.clear();
   Copy("tls.key");
   RunUntil([&] { return !log_.empty(); });
   EXPECT_THAT(log_, HasSubstr("tls.crt: read again"));
+  EXPECT_THAT(Metrics(), HasSubstr("_reloads_total{result=\"ok\"} 1\n"));
   EXPECT_TRUE(Shows("b"));
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "testing/temp_directory.h"
 #include "weir/io/fleet/fleet.h"
+#include "weir/io/fleet/fleet_metrics.h"
 #include "weir/io/fleet/sample_age.h"
 #include "weir/io/http/server.h"
 #include "weir/resources.h"
@@ -62,6 +63,15 @@ class FeedsTest : public ::testing::Test {
                                [this](LogLevel, const std::string& text) { log_ += text + "\n"; });
     if (fleet.ok()) fleet_ = *std::move(fleet);
     return fleet.status();
+  }
+
+  // A number of the metrics page; -1 if it is not there.
+  double PageValue(const std::string& name) const {
+    MetricsText text;
+    WriteFleetMetrics(*fleet_, text);
+    const std::string page(text.Take());
+    const size_t line = page.find("\n" + name + " ");
+    return line == std::string::npos ? -1 : std::stod(page.substr(line + name.size() + 2));
   }
 
   template <typename F>
@@ -200,9 +210,12 @@ TEST_F(FeedsTest, ResourcesFollowTheirFile) {
   Write("resources.yaml", Objective("chat", 2) + Objective("chat", 9));
   ASSERT_TRUE(RunUntil([&] { return reader.table().Priority("chat") == 2; })) << log_;
   EXPECT_THAT(log_, HasSubstr("\"chat\" occurs twice"));
+  EXPECT_EQ(PageValue("weir_resources_rejected_total"), 1);
+  EXPECT_EQ(PageValue("weir_resource_files_unusable_total"), 0);
   Write("resources.yaml", "[");
   ASSERT_TRUE(RunUntil([&] { return log_.find("of before stay in use") != std::string::npos; }));
   EXPECT_EQ(reader.table().Priority("chat"), 2);
+  EXPECT_EQ(PageValue("weir_resource_files_unusable_total"), 1);
 
   fs::remove(directory_ / "resources.yaml");
   EXPECT_EQ(Start(yaml).code(), absl::StatusCode::kNotFound);
