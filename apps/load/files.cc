@@ -22,6 +22,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t bytes_max) 
           absl::StrCat(path, ": larger than ", bytes_max, " bytes"));
     }
   } while (in);
+  if (in.bad()) return absl::UnavailableError(absl::StrCat(path, ": cannot be read"));
   return text;
 }
 
