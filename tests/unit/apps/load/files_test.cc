@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 TEST(ReadFile, ReadsUpToItsLimitAndSaysWhyNot) {
   const TempDirectory directory;
   const std::string file = (directory.path() / "file").string();
-  WriteFile(file, "12345");
+  ASSERT_TRUE(WriteFile(file, "12345").ok());
   EXPECT_EQ(ReadFile(file, 5).value(), "12345");
   EXPECT_THAT(std::string(ReadFile(file, 4).status().message()), HasSubstr("larger than 4 bytes"));
   EXPECT_THAT(std::string(ReadFile(file + "x", 5).status().message()), HasSubstr("No such file"));
