@@ -15,14 +15,6 @@ namespace {
 constexpr std::string_view kFileDiscoveryType = "file-discovery";
 constexpr std::string_view kClusterDiscoveryType = "multicluster-file-discovery";
 
-// A numeric form of "host:port"; empty if the name is not known now.
-std::string Resolve(const std::string& address) {
-  if (SocketAddress::Parse(address).ok()) return address;
-  const auto resolved = ResolveAddress(address);
-  if (!resolved.ok() || resolved->empty()) return "";
-  return resolved->front().ToString();
-}
-
 }  // namespace
 
 Fleet::Fleet(EventLoop& loop, const Router& router, const FleetOptions& options, Log log)
@@ -116,10 +108,11 @@ absl::StatusOr<std::vector<DiscoveredEndpoint>> Fleet::EndpointsOfFlags() const 
 
 void Fleet::Apply(std::span<const DiscoveredEndpoint> endpoints) {
   std::vector<Endpoint> wanted;
+  names_.BeginList();
   for (const DiscoveredEndpoint& found : endpoints) {
     Endpoint endpoint{.name = found.name,
                       .namespace_name = found.namespace_name,
-                      .address = Resolve(found.address),
+                      .address = names_.Resolve(found.address),
                       .labels = found.labels};
     if (endpoint.address.empty()) {
       rejected_.fetch_add(1);
@@ -158,7 +151,7 @@ void Fleet::FollowPool(std::span<const DiscoveredEndpoint> endpoints) {
     const DiscoveredEndpoint& found = *entry->second;
     const std::string numeric = found.metrics_address == found.address
                                     ? std::string(snapshot->address(i))
-                                    : Resolve(found.metrics_address);
+                                    : names_.Resolve(found.metrics_address);
     const auto address = SocketAddress::Parse(numeric);
     for (const auto& feed : feeds_) {
       const absl::Status status =

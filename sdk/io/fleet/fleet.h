@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "weir/io/files/file_discovery.h"
+#include "weir/io/fleet/host_names.h"
 #include "weir/io/fleet/metrics_feed.h"
 #include "weir/io/fleet/resources_feed.h"
 #include "weir/io/loop/event_loop.h"
@@ -33,7 +34,8 @@ class Fleet final : private FileDiscoverySink {
  public:
   using Log = std::function<void(LogLevel, const std::string&)>;
 
-  // Borrowed: loop. Host names are resolved here and when the file changes, on this thread.
+  // Borrowed: loop. Host names are resolved here and when the file changes, on this thread, which
+  // waits for the resolver meanwhile.
   // Errors: kInvalidArgument (a flag, a parameter), kNotFound (the file), each naming it. [control]
   static absl::StatusOr<std::unique_ptr<Fleet>> Create(EventLoop& loop, const Router& router,
                                                        const FleetOptions& options, Log log);
@@ -52,6 +54,8 @@ class Fleet final : private FileDiscoverySink {
     std::atomic<uint64_t> malformed_lines{0};
   };
   const ScrapeTotals& scrape_totals() const noexcept { return totals_; }
+  // Lookups of host names that failed.
+  uint64_t names_unresolved() const noexcept { return names_.failures(); }
   uint64_t endpoints_rejected() const noexcept { return rejected_.load(); }
   // States of the endpoints file that could not be used, so that the earlier endpoints stayed.
   uint64_t lists_unusable() const noexcept { return unusable_.load(); }
@@ -82,6 +86,7 @@ class Fleet final : private FileDiscoverySink {
   const Log log_;
   std::unique_ptr<ResourcesFeed> resources_;  // null: the pipeline names no file
   std::vector<std::unique_ptr<MetricsFeed>> feeds_;
+  HostNames names_;
   std::unique_ptr<FileDiscovery> discovery_;
   std::atomic<uint32_t> endpoint_count_{0};
   std::atomic<uint64_t> rejected_{0};

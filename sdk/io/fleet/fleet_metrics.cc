@@ -19,6 +19,8 @@ void WriteFleetMetrics(const Fleet& fleet, MetricsText& text) {
   text.One(MetricKind::kCounter, "weir_endpoint_lists_unusable_total",
            "States of the endpoint list that could not be used; the endpoints stayed.",
            Number(fleet.lists_unusable()));
+  text.One(MetricKind::kCounter, "weir_endpoint_names_unresolved_total",
+           "Lookups of endpoints' host names that failed.", Number(fleet.names_unresolved()));
   text.One(MetricKind::kCounter, "weir_resources_rejected_total",
            "Entries of the resources file that were skipped.", Number(fleet.resources_rejected()));
   text.One(MetricKind::kCounter, "weir_resource_files_unusable_total",
