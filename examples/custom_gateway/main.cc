@@ -1,5 +1,5 @@
 // An LLM gateway of your own: Boost.Beast moves the bytes, weir decides where they go.
-// Usage: custom_gateway PORT PIPELINE SERVER... (an address is "ip:port"; port 0 is any)
+// Usage: custom_gateway PORT PIPELINE SERVER... (port 0 is any; a server is "ip:port", "[ip]:port")
 #include <weir/intake.h>
 #include <weir/router.h>
 

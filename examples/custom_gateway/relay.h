@@ -1,4 +1,4 @@
-// HTTP between one client and one server, whichever that is. Of weir it knows the flight alone.
+// HTTP between one client and one server, whichever that is; weir is told what became of it.
 #pragma once
 
 #include <weir/flight.h>
@@ -7,6 +7,7 @@
 #include <boost/asio.hpp>
 #include <boost/beast.hpp>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
