@@ -42,6 +42,7 @@ End EndOf(const io::RelayEnd& end) {
       return end.status < kServerErrorStatusMin ? End::kCompleted : End::kFailed;
     case io::RelayOutcome::kClientGone:
     case io::RelayOutcome::kClientTimeout:
+    case io::RelayOutcome::kBuffersFull:  // nor is this the server's fault
       return End::kClientGone;
     default:
       return End::kFailed;
