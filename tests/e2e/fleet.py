@@ -359,11 +359,11 @@ def client_tls(ca_file):
     return context
 
 
-def make_certificate(folder):
-    """A self-signed certificate for localhost and 127.0.0.1: (certificate file, key file)."""
+def make_certificate(folder, names="DNS:localhost,IP:127.0.0.1"):
+    """A self-signed certificate for `names`: (certificate file, key file)."""
     cert, key = folder / "cert.pem", folder / "key.pem"
     made = run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-                "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                "-subj", "/CN=localhost", "-addext", f"subjectAltName={names}",
                 "-keyout", key, "-out", cert])
     if made.returncode != 0:
         raise AssertionError(made.stderr)

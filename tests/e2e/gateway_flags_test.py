@@ -70,6 +70,17 @@ class FlagsTest(unittest.TestCase):
             until(lambda: strict.metric("weir_gateway_requests_total",
                                         outcome="upstream_connect_failed") == 1,
                   "the failure to be counted")
+        with self.subTest("a signed certificate for another host"):
+            folder = self.programs.folder / "other"
+            folder.mkdir()
+            other_cert, other_key = fleet.make_certificate(folder, "DNS:other.example")
+            other_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            other_side.load_cert_chain(other_cert, other_key)
+            other = wire.ScriptedServer(tls=other_side)
+            self.addCleanup(other.close)
+            careful = self.programs.gateway([other], "--no-scrape", "--upstream-ca", other_cert)
+            answer = careful.chat()
+            self.assertEqual((answer.status, len(other.requests)), (502, 0), answer.body)
         with self.subTest("--upstream-insecure"):
             lax = self.programs.gateway([server], "--no-scrape", "--upstream-insecure")
             self.assertEqual(lax.chat().status, 200)
