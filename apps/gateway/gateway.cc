@@ -99,7 +99,9 @@ absl::Status Gateway::Open(io::EventLoop& control_loop, io::Fleet::Log log) {
       {.verify = !options_.upstream_insecure, .ca_file = options_.upstream_ca_file});
   if (!upstream_tls.ok()) return upstream_tls.status();
   upstream_tls_ = *std::move(upstream_tls);
-  auto fleet = io::Fleet::Create(control_loop, router_, options_.fleet, log);
+  io::FleetOptions fleet_options = options_.fleet;
+  fleet_options.upstream_tls_or_null = upstream_tls_.get();
+  auto fleet = io::Fleet::Create(control_loop, router_, fleet_options, log);
   if (!fleet.ok()) return fleet.status();
   fleet_ = *std::move(fleet);
 

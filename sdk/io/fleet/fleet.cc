@@ -42,6 +42,7 @@ absl::Status Fleet::CreateFeeds() {
   auto feeds = MetricsFeed::CreateAll(loop_, router_,
                                       {.default_engine = options_.default_engine,
                                        .scrape_interval_ns = options_.scrape_interval_ns,
+                                       .upstream_tls_or_null = options_.upstream_tls_or_null,
                                        .changed = [this] { CopyTotals(); }});
   if (!feeds.ok()) return feeds.status();
   if (options_.scrape) feeds_ = *std::move(feeds);
@@ -143,7 +144,7 @@ void Fleet::FollowPool(std::span<const DiscoveredEndpoint> endpoints) {
   for (const DiscoveredEndpoint& one : endpoints) {
     by_name.emplace(absl::StrCat(one.namespace_name, "/", one.name), &one);
   }
-  for (const auto& feed : feeds_) feed->Clear();
+  for (const auto& feed : feeds_) feed->Retain(ids);
   for (uint32_t i = 0; i < ids.size(); ++i) {
     const std::string_view name = snapshot->name(i);
     const auto entry = by_name.find(name);

@@ -25,6 +25,7 @@ struct FleetOptions {
   std::string default_engine;      // of endpoints without an engine label; empty: the file's
   int64_t scrape_interval_ns = 0;  // of sources whose parameters name none; 0: 50 ms
   bool scrape = true;
+  const TlsContext* upstream_tls_or_null = nullptr;  // see MetricsFeedOptions
 };
 
 // Writes the router's pool from the flags, or from the endpoints file that the pipeline names, and

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "weir/io/fleet/routes.h"
 #include "weir/io/scrape/params.h"
 
 namespace weir::io {
@@ -39,6 +40,11 @@ absl::Duration IntervalOf(const MetricsSourceOptions& source, const MetricsFeedO
   if (source.interval > absl::ZeroDuration()) return source.interval;
   return absl::Nanoseconds(options.scrape_interval_ns > 0 ? options.scrape_interval_ns
                                                           : kScrapeIntervalNsDefault);
+}
+
+std::string LabelOf(const DiscoveredEndpoint& found, std::string_view key) {
+  const auto label = found.labels.find(std::string(key));
+  return label == found.labels.end() ? "" : label->second;
 }
 
 }  // namespace
@@ -129,19 +135,38 @@ absl::Status MetricsFeed::Start(EventLoop& loop, MetricsSourceOptions source) {
 
 absl::Status MetricsFeed::Add(EndpointId id, const DiscoveredEndpoint& found,
                               const SocketAddress& address) {
-  const ScrapePlan* plan =
-      only_plan_or_null_ != nullptr ? only_plan_or_null_ : &plans_->ForLabels(found.labels);
-  const absl::Status status = scraper_->Add({.id = id,
-                                             .metrics_address = found.metrics_address,
-                                             .socket_address = address,
-                                             .plan = plan});
-  if (status.ok()) scraped_.push_back(id);
+  ScrapeTarget target{.id = id,
+                      .metrics_address = found.metrics_address,
+                      .socket_address = address,
+                      .plan = only_plan_or_null_ != nullptr ? only_plan_or_null_
+                                                            : &plans_->ForLabels(found.labels)};
+  // What the labels say is of the requests' port: a page on another may be served otherwise.
+  if (found.metrics_address == found.address) {
+    target.server_name = LabelOf(found, kHostLabel);
+    if (LabelOf(found, kSchemeLabel) == "https") {
+      target.tls_or_null = options_.upstream_tls_or_null;
+    }
+  }
+  const auto at = scraped_.find(id.slot);
+  if (at != scraped_.end()) {
+    if (at->second == target) return absl::OkStatus();
+    scraper_->Remove(at->second.id);
+    scraped_.erase(at);
+  }
+  const absl::Status status = scraper_->Add(target);
+  if (status.ok()) scraped_.emplace(id.slot, std::move(target));
   return status;
 }
 
-void MetricsFeed::Clear() {
-  for (const EndpointId id : scraped_) scraper_->Remove(id);
-  scraped_.clear();
+void MetricsFeed::Retain(std::span<const EndpointId> ids) {
+  std::vector<EndpointId> kept(kEndpointsMax);  // by slot
+  for (const EndpointId id : ids) kept[id.slot] = id;
+  std::erase_if(scraped_, [&](const auto& entry) {
+    const auto& [slot, target] = entry;
+    if (kept[slot] == target.id) return false;
+    scraper_->Remove(target.id);
+    return true;
+  });
 }
 
 void MetricsFeed::OnScrapeStarted(EndpointId id, int64_t) {

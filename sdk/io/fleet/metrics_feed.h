@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,6 +22,9 @@ namespace weir::io {
 struct MetricsFeedOptions {
   std::string default_engine;      // of endpoints without an engine label; empty: the file's
   int64_t scrape_interval_ns = 0;  // of sources whose parameters name none; 0: 50 ms
+  // Of endpoints labelled https, for sources whose parameters name no scheme and no port; null:
+  // plain HTTP. Borrowed.
+  const TlsContext* upstream_tls_or_null = nullptr;
   // Called on the loop's thread when the totals changed.
   std::function<void()> changed = [] {};
 };
@@ -39,11 +44,12 @@ class MetricsFeed final : private ScrapeSink {
   MetricsFeed(const MetricsFeed&) = delete;
   MetricsFeed& operator=(const MetricsFeed&) = delete;
 
-  // Begins to read the page of an endpoint of the pool. `address` is the resolved form of
-  // found.metrics_address, invalid if it is not known. Errors: as Scraper::Add. [control]
+  // Begins to read the page of an endpoint of the pool, or goes on where nothing of it has changed.
+  // `address` is the resolved form of found.metrics_address, invalid if it is not known.
+  // Errors: as Scraper::Add. [control]
   absl::Status Add(EndpointId id, const DiscoveredEndpoint& found, const SocketAddress& address);
-  // Forgets all endpoints. [control]
-  void Clear();
+  // Forgets the endpoints that are not among `ids`. [control]
+  void Retain(std::span<const EndpointId> ids);
   const ScrapeCounters& totals() const noexcept { return scraper_->totals(); }
   int64_t interval_ns() const noexcept { return scraper_->interval_ns(); }
 
@@ -71,7 +77,7 @@ class MetricsFeed final : private ScrapeSink {
   const ScrapePlan* only_plan_or_null_ = nullptr;  // for endpoints of every engine
   std::vector<uint32_t> attributes_;  // per custom value of the only plan: the pool's index of it
   std::unique_ptr<Scraper> scraper_;
-  std::vector<EndpointId> scraped_;
+  std::unordered_map<uint32_t, ScrapeTarget> scraped_;  // by slot of the pool
   std::vector<MetricsUpdate> updates_;
 };
 

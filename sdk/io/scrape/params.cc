@@ -189,7 +189,8 @@ absl::StatusOr<MetricsSourceOptions> ParseSource(std::string_view text,
        options.interval < absl::Milliseconds(10) || options.interval > absl::Hours(1))) {
     reader.Fail("interval", interval, "a duration of 10ms..1h, for example 50ms");
   }
-  if (options.scheme != "http" && options.scheme != "https") {
+  const bool has_scheme = reader.Find("scheme") != nullptr;
+  if (has_scheme && options.scheme != "http" && options.scheme != "https") {
     reader.Fail("scheme", options.scheme, "http or https");
   }
   if (!options.path.starts_with('/') ||

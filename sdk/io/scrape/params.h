@@ -13,7 +13,7 @@ namespace weir::io {
 
 // Parameters of `metrics-data-source`.
 struct MetricsSourceOptions {
-  std::string scheme = "http";    // http or https
+  std::string scheme;             // http or https; empty: as the endpoint is spoken to
   std::string path = "/metrics";  // starts with '/'
   uint16_t port = 0;              // 1..65535 overrides the endpoint's metrics port; 0: no override
   absl::Duration interval;        // zero: the host's default

@@ -188,8 +188,9 @@ absl::Status Scraper::Add(const ScrapeTarget& target) {
     return absl::AlreadyExistsError(
         absl::StrCat("scraper: ", target.metrics_address, ": the endpoint is scraped already"));
   }
+  const bool follows = options_.source.scheme.empty() && options_.source.port == 0;
   HttpClientOptions client{.address = target.socket_address,
-                           .tls_or_null = tls_.get(),
+                           .tls_or_null = follows ? target.tls_or_null : tls_.get(),
                            .host = target.metrics_address,
                            .connect_timeout_ns = options_.timeout_ns,
                            .idle_connections_max = 1,
@@ -200,7 +201,7 @@ absl::Status Scraper::Add(const ScrapeTarget& target) {
     client.address = *parsed;
   }
   const std::string host(HostOf(target.metrics_address));
-  client.server_name = host;
+  client.server_name = target.server_name.empty() ? host : target.server_name;
   if (options_.source.port != 0) {
     client.address.set_port(options_.source.port);
     const bool brackets = host.find(':') != std::string::npos;

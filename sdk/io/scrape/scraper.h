@@ -54,6 +54,11 @@ struct ScrapeTarget {
   std::string metrics_address;   // "10.0.0.1:8000", "[fd00::1]:8000" or "host:8000"
   SocketAddress socket_address;  // what a host name resolved to; may be left out for numeric ones
   const ScrapePlan* plan = nullptr;  // borrowed until the endpoint is removed
+  // Where the source names neither scheme nor port; null: plain HTTP. Borrowed, as the plan.
+  const TlsContext* tls_or_null = nullptr;
+  std::string server_name;  // that the certificate must carry; empty: metrics_address's host
+
+  friend bool operator==(const ScrapeTarget&, const ScrapeTarget&) = default;
 };
 
 // What happened to one endpoint, or to all, since it was added.

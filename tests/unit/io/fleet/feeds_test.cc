@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "testing/temp_directory.h"
+#include "testing/tls_files.h"
 #include "weir/io/fleet/fleet.h"
 #include "weir/io/fleet/fleet_metrics.h"
 #include "weir/io/fleet/sample_age.h"
@@ -26,11 +27,14 @@ constexpr char kHeader[] = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerC
 // Answers every request with one page.
 class PageServer final : private HttpHandler {
  public:
-  PageServer(EventLoop& loop, std::string page)
+  PageServer(EventLoop& loop, std::string page, const TlsContext* tls_or_null = nullptr)
       : page_(std::move(page)),
-        server_(
-            HttpServer::Open(loop, {.address = SocketAddress::Parse("127.0.0.1:0").value()}, *this)
-                .value()) {}
+        server_(HttpServer::Open(loop,
+                                 {.address = SocketAddress::Parse("127.0.0.1:0").value(),
+                                  .tls_or_null = tls_or_null},
+                                 *this)
+                    .value()) {}
+  uint64_t connections() const { return server_->stats().connections_accepted; }
   uint16_t port() const { return server_->port(); }
   const std::string& last_path() const { return last_path_; }
 
@@ -59,8 +63,9 @@ class FeedsTest : public ::testing::Test {
     EXPECT_TRUE(router.ok()) << router.status();
     if (!router.ok()) return router.status();
     router_ = *std::move(router);
-    auto fleet = Fleet::Create(*loop_, router_, {.endpoint_urls = std::move(urls)},
-                               [this](LogLevel, const std::string& text) { log_ += text + "\n"; });
+    auto fleet = Fleet::Create(
+        *loop_, router_, {.endpoint_urls = std::move(urls), .upstream_tls_or_null = upstream_tls_},
+        [this](LogLevel, const std::string& text) { log_ += text + "\n"; });
     if (fleet.ok()) fleet_ = *std::move(fleet);
     return fleet.status();
   }
@@ -85,6 +90,7 @@ class FeedsTest : public ::testing::Test {
   const fs::path& directory_ = temporary_.path();
   const std::unique_ptr<EventLoop> loop_ = EventLoop::Create().value();
   Router router_ = Router::Default().value();
+  const TlsContext* upstream_tls_ = nullptr;
   std::string log_;
   std::unique_ptr<Fleet> fleet_;
 };
@@ -152,6 +158,39 @@ TEST_F(FeedsTest, AClusterIsAskedOverTlsUnlessToldOtherwise) {
                                 {"127.0.0.1:1"})
                               .message()),
               HasSubstr("/no/such.pem"));
+}
+
+TEST_F(FeedsTest, AnHttpsEndpointsPageIsReadOverTls) {
+  const TlsFiles files;
+  const auto server_tls =
+      TlsContext::Server({.cert_file = files.cert(), .key_file = files.key()}).value();
+  const auto client_tls = TlsContext::Client({.ca_file = files.cert()}).value();
+  PageServer server(*loop_, "vllm:num_requests_waiting 9\n", server_tls.get());
+  upstream_tls_ = client_tls.get();
+  ASSERT_TRUE(Start("plugins: [{type: queue-scorer}]\n",
+                    {absl::StrCat("https://127.0.0.1:", server.port())})
+                  .ok());
+  EXPECT_TRUE(RunUntil([&] { return router_.pool().snapshot()->waiting_requests()[0] == 9; }));
+  fleet_.reset();
+}
+
+TEST_F(FeedsTest, AChangedListLeavesOtherScrapesAlone) {
+  PageServer server(*loop_, "vllm:num_requests_waiting 9\n");
+  const std::string first =
+      absl::StrCat("endpoints:\n- {name: a, address: 127.0.0.1, port: ", server.port(), "}\n");
+  Write("endpoints.yaml", first);
+  ASSERT_TRUE(Start(absl::StrCat("plugins:\n- {type: file-discovery, parameters: {path: ",
+                                 Path("endpoints.yaml"),
+                                 ", watchFile: true}}\n- {type: queue-scorer}\n"
+                                 "dataLayer: {discovery: {pluginRef: file-discovery}}\n"))
+                  .ok());
+  const auto samples = [&] { return fleet_->scrape_totals().samples.load(); };
+  ASSERT_TRUE(RunUntil([&] { return samples() >= 2; })) << log_;
+  Write("endpoints.yaml", first + "- {name: b, address: 127.0.0.1, port: 1}\n");
+  ASSERT_TRUE(RunUntil([&] { return fleet_->endpoint_count() == 2; })) << log_;
+  const uint64_t before = samples();
+  ASSERT_TRUE(RunUntil([&] { return samples() >= before + 2; }));
+  EXPECT_EQ(server.connections(), 1u);
 }
 
 constexpr char kEverySecond[] =
