@@ -45,6 +45,23 @@ TEST_F(PagesTest, DecisionsForMachinesAndForPeople) {
   EXPECT_THAT(pages_.Make("/debug/decisions", "format=html", false).body, HasSubstr("<html"));
 }
 
+TEST_F(PagesTest, DecisionsEndWithTheOneThatReachesTheLimit) {
+  ASSERT_TRUE(router_.pool().Upsert({.name = "a", .address = "10.0.0.1:8000"}).ok());
+  for (int i = 0; i < 3; ++i) {
+    absl::StatusOr<Decision> decision = router_.Decide({.model = "m" + std::to_string(i)});
+    ASSERT_TRUE(decision.ok()) << decision.status();
+    router_.Record(*std::move(decision));
+  }
+  const auto shown = [&](size_t bytes_max) {
+    const AdminPages pages(
+        router_, [] { return true; }, [] { return ""; }, bytes_max);
+    return nlohmann::json::parse(pages.Make("/debug/decisions", "", false).body);
+  };
+  EXPECT_EQ(shown(kDecisionsPageBytesMax).size(), 3u);
+  ASSERT_EQ(shown(2).size(), 1u);
+  EXPECT_EQ(shown(2)[0]["model"], "m2") << "the newest";
+}
+
 TEST(DecisionsPage, ATextCannotEndItsElement) {
   EXPECT_THAT(DecisionsPage("[\"</script><b>\"]"), Not(HasSubstr("</script><b>")));
 }
