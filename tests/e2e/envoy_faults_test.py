@@ -6,12 +6,12 @@ import signal
 import envoy_fleet
 import fleet
 import wire
+from chat import ENDLESS
 from envoy_fleet import FAIL_OPEN, PICKED, WATCHFUL, Events, Upstream
 from fleet import BIN, MODEL, until
 
 CHAT = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 BODY = json.dumps(CHAT).encode()
-ENDLESS = json.dumps({**CHAT, "max_tokens": 20000, "ignore_eos": True}).encode()
 
 
 class FaultTest(fleet.unittest.TestCase):

@@ -8,12 +8,12 @@ import threading
 
 import fleet
 import wire
+from chat import ENDLESS
 from fleet import MODEL, until
 
 OUTCOMES = "weir_gateway_requests_total"
 CHAT = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 BODY = json.dumps(CHAT).encode()
-ENDLESS = json.dumps({**CHAT, "max_tokens": 20000, "ignore_eos": True}).encode()
 # The fallbacks are in the order of the servers.
 IN_TURN = """apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig

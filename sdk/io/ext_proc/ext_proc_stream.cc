@@ -1,7 +1,6 @@
 #include "weir/io/ext_proc/ext_proc_stream.h"
 
 #include <algorithm>
-#include <bit>
 #include <charconv>
 #include <cstring>
 
@@ -30,11 +29,6 @@ void Clear(Container* container) {
   container->clear();
   const size_t bytes = container->capacity() * sizeof(typename Container::value_type);
   if (bytes > kKeptTextBytesMax) container->shrink_to_fit();
-}
-
-// What BufferPool gives for so many bytes.
-uint64_t PooledCapacity(uint64_t bytes) {
-  return std::bit_ceil(std::max<uint64_t>(bytes, kPooledBufferBytesMin));
 }
 
 int64_t TokensOf(const std::optional<uint64_t>& tokens) {
@@ -156,7 +150,7 @@ void ExtProcStream::OnRequestHeaders(const ProcessingRequestView& view) {
 bool ExtProcStream::KeepHeaders(std::string_view header_map) {
   Code code = Code::kResourceExhausted;
   if (header_map.size() <= kHeaderBytesMax) {
-    if (!Hold(PooledCapacity(header_map.size()), 0)) {
+    if (!Hold(BufferPool::CapacityFor(header_map.size()), 0)) {
       RefuseForMemory();
       return false;
     }
@@ -270,7 +264,8 @@ bool ExtProcStream::AppendBody(std::string_view bytes) {
 uint64_t ExtProcStream::CapacityFor(uint64_t body_bytes) const {
   if (body_bytes <= body_.capacity_bytes()) return body_.capacity_bytes();
   const uint64_t promised = content_length_ + kBodyPaddingBytes;
-  return PooledCapacity(std::max(body_bytes, std::min(promised, kBodyReserveFactor * body_bytes)));
+  return BufferPool::CapacityFor(
+      std::max(body_bytes, std::min(promised, kBodyReserveFactor * body_bytes)));
 }
 
 // Counts what the request holds with buffers of these sizes. False above the process's limit.

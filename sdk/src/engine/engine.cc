@@ -152,13 +152,11 @@ absl::StatusOr<DecisionState*> Engine::Decide(const Request& request,
   if (code == Code::kUnavailable) no_endpoint_count_.fetch_add(1, std::memory_order_relaxed);
   if (code == Code::kResourceExhausted) all_dropped_count_.fetch_add(1, std::memory_order_relaxed);
   const std::string_view refusal = state->refusal;
-  Recycle(state);
+  Release(state);
   return absl::Status(static_cast<absl::StatusCode>(code), {refusal.data(), refusal.size()});
 }
 
-void Engine::Release(DecisionState* state) noexcept { Recycle(state); }
-
-void Engine::Recycle(DecisionState* state) noexcept {
+void Engine::Release(DecisionState* state) noexcept {
   if (state->arena.bytes_held() > kArenaBytesKept) state->arena.Free();
   // It may lie for hours before it is taken again.
   if (state->snapshot_given || state->snapshot->version_number != pool_.version()) {
@@ -259,12 +257,12 @@ void Engine::Finish(FlightState* flight, const Usage& usage, End end) noexcept {
 
 void Engine::Record(DecisionState* state) noexcept {
   if (options_.decisions_kept == 0) {
-    Recycle(state);
+    Release(state);
     return;
   }
   const uint64_t place = next_record_.fetch_add(1, std::memory_order_relaxed);
   DecisionState* old = recorded_[place % options_.decisions_kept].exchange(state);
-  if (old != nullptr) Recycle(old);
+  if (old != nullptr) Release(old);
 }
 
 std::vector<Explanation> Engine::RecentDecisions() {
@@ -277,7 +275,7 @@ std::vector<Explanation> Engine::RecentDecisions() {
     if (state == nullptr) continue;
     explanations.push_back(Explain(*state));
     DecisionState* empty = nullptr;
-    if (!place.compare_exchange_strong(empty, state)) Recycle(state);
+    if (!place.compare_exchange_strong(empty, state)) Release(state);
   }
   return explanations;
 }

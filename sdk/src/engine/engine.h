@@ -35,6 +35,7 @@ class Engine {
   absl::StatusOr<DecisionState*> Decide(const Request& request,
                                         std::shared_ptr<const Snapshot> snapshot, int64_t now_ns,
                                         uint64_t seed, const SentLoad& sent = {});
+  // Gives a decision's memory back to the list, and what is more than usual to the process.
   void Release(DecisionState* state) noexcept;
   FlightState* Begin(const DecisionState& state, uint32_t target_index) noexcept;
   void FirstToken(FlightState* flight) noexcept;
@@ -91,8 +92,6 @@ class Engine {
   // is missing, because its producer failed.
   bool BindColumns(uint32_t plugin, void* const* columns, BoundColumns& bound,
                    weir_batch& batch) const noexcept;
-  // Gives a decision's memory back to the list, and what is more than usual to the process.
-  void Recycle(DecisionState* state) noexcept;
   void CountFailure(uint32_t plugin, std::string_view call, weir_code code) noexcept;
   void SlotFreed(uint32_t slot) noexcept;
 

@@ -154,6 +154,15 @@ class RelaySocketTest : public ::testing::Test {
     const bool ended = Until([this] { return !handler_.ends.empty(); });
     return ended && handler_.ends.back().outcome == outcome;
   }
+  // A request ends in 502, and the upstream sees nothing of it.
+  void ExpectUntrusted() {
+    Peer& client = Connect();
+    client.Send(kPost);
+    ASSERT_TRUE(Until([&] { return client.received().ends_with("}}"); }));
+    EXPECT_TRUE(client.received().starts_with("HTTP/1.1 502 "));
+    EXPECT_TRUE(Ended(RelayOutcome::kUpstreamConnectFailed));
+    EXPECT_EQ(upstreams_->peers[0]->received(), "");
+  }
 
   std::unique_ptr<EventLoop> loop_;
   ScriptedHandler handler_;
@@ -314,12 +323,7 @@ TEST_F(RelaySocketTest, AnUntrustedUpstreamIsNotUsed) {
   auto strict = TlsContext::Client({}).value();
   Start({}, nullptr, server.get(), strict.get());
   targets_[0].server_name = "localhost";
-  Peer& client = Connect();
-  client.Send(kPost);
-  ASSERT_TRUE(Until([&] { return client.received().ends_with("}}"); }));
-  EXPECT_TRUE(client.received().starts_with("HTTP/1.1 502 "));
-  EXPECT_TRUE(Ended(RelayOutcome::kUpstreamConnectFailed));
-  EXPECT_EQ(upstreams_->peers[0]->received(), "");
+  ExpectUntrusted();
 }
 
 TEST_F(RelaySocketTest, ACertificateForTheAddressServesATargetWithoutAName) {
@@ -338,12 +342,7 @@ TEST_F(RelaySocketTest, ACertificateForAnotherHostServesNoTargetWithoutAName) {
   auto server = TlsContext::Server({.cert_file = files.cert(), .key_file = files.key()}).value();
   auto strict = TlsContext::Client({.ca_file = files.cert()}).value();
   Start({}, nullptr, server.get(), strict.get());
-  Peer& client = Connect();
-  client.Send(kPost);
-  ASSERT_TRUE(Until([&] { return client.received().ends_with("}}"); }));
-  EXPECT_TRUE(client.received().starts_with("HTTP/1.1 502 "));
-  EXPECT_TRUE(Ended(RelayOutcome::kUpstreamConnectFailed));
-  EXPECT_EQ(upstreams_->peers[0]->received(), "");
+  ExpectUntrusted();
 }
 
 TEST_F(RelaySocketTest, CountsHandshakesThatFail) {
